@@ -1,0 +1,66 @@
+//! An embeddable, CRDT-based, eventually consistent key-value library: every replica reads and writes locally, offline or not, and
+//! replicas that were apart converge to byte-identical state. No server, no leader, no tombstones, no trust in clocks.
+//!
+//! ```
+//! # #[cfg(feature = "std")]
+//! # fn main() -> tombolo::Result<()> {
+//! use tombolo::Store;
+//!
+//! let (phone, laptop) = (Store::in_memory(), Store::in_memory());
+//! phone.counter("visits").add(2)?;
+//! laptop.counter("visits").add(3)?;
+//!
+//! laptop.merge(phone.delta_since(&laptop.version()?)?)?;
+//! phone.merge(laptop.delta_since(&phone.version()?)?)?;
+//! assert_eq!(phone.counter("visits").get()?, 5);
+//! assert_eq!(phone.digest()?, laptop.digest()?);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "std"))]
+//! # fn main() {}
+//! ```
+//!
+//! # What converges, and what does not
+//!
+//! Replicas that have received the same updates, in any order, any number of times, hold equal bytes. A transaction is atomic at every
+//! replica. Of concurrent writes each kind decides by a rule of its own: see [`Store`]. There is no uniqueness and no locking across
+//! replicas. `docs/guarantees.md` has it in full.
+//!
+//! # Layers
+//!
+//! ```text
+//!  kv ────▶ crdt ──▶ causal ──▶ codec          sim checks kv against an oracle
+//!   └─────▶ storage ───────────▶ codec          system: clock, randomness, files
+//! ```
+//!
+//! [`kv`] is the store. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`] and [`codec`] are pure, and need
+//! `alloc` only. `docs/architecture.md` draws the whole.
+//!
+//! # Features
+//!
+//! `redb` (default): durable files. `std` (by `redb`): the store. `sim`: the oracle. Minimum Rust: 1.95.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+
+pub mod causal;
+pub mod codec;
+pub mod crdt;
+#[cfg(feature = "std")]
+pub mod kv;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg(feature = "std")]
+pub mod storage;
+#[cfg(feature = "std")]
+pub mod system;
+
+#[cfg(feature = "std")]
+pub use kv::{Error, Result, Store, Tx};
+
+/// The example of the README runs.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;
