@@ -1,0 +1,24 @@
+//! Who wrote what, and what has been seen.
+//!
+//! | term | meaning |
+//! |---|---|
+//! | [`ReplicaId`] | who writes |
+//! | [`Dot`] | one event: a replica, and the number of the event at that replica |
+//! | [`VersionVector`] | "I have every event of `r` up to `n`", for each `r`; no exceptions |
+//! | [`CausalContext`] | any set of events: a vector, and intervals beyond it |
+//! | [`Hlc`] | a time stamp that follows causality and stays near the wall clock |
+//!
+//! Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), section 7 (dots and causal contexts);
+//! Kulkarni et al., "Logical Physical Clocks" (2014), for [`Hlc`].
+
+mod context;
+mod dot;
+mod hlc;
+mod replica;
+mod version_vector;
+
+pub use context::CausalContext;
+pub use dot::{Dot, SEQ_MAX};
+pub use hlc::Hlc;
+pub use replica::ReplicaId;
+pub use version_vector::VersionVector;
