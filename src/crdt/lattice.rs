@@ -1,0 +1,247 @@
+//! What converges: values with a join.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use crate::causal::{CausalContext, VersionVector};
+
+/// A value with a least upper bound: a join-semilattice with a least element.
+///
+/// For all `a`, `b`, `c`, writing `a ⊔ b` for `a` after `a.join(&b)`:
+///
+/// | law | |
+/// |---|---|
+/// | associative | `(a ⊔ b) ⊔ c == a ⊔ (b ⊔ c)` |
+/// | commutative | `a ⊔ b == b ⊔ a` |
+/// | idempotent | `a ⊔ a == a` |
+/// | bottom | `a ⊔ bottom == a`, `bottom ⊔ a == a` |
+/// | exact | `a.join(&b)` is `true` if and only if `a` differs from before, by `==` |
+///
+/// So replicas that joined the same values are equal, in whatever order and however often they joined them. From the laws
+/// follows the order: `a <= b` if `a ⊔ b == b`; a join never goes down.
+///
+/// `==` must compare all of what is joined and nothing else: not a replica's own id, not what waits to be sent.
+///
+/// Source: Shapiro, Preguiça, Baquero, Zawirski, "Conflict-Free Replicated Data Types" (2011), state-based objects; the
+/// least element as in Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018).
+pub trait Lattice: Clone + PartialEq {
+    /// The least value: nothing has happened.
+    fn bottom() -> Self;
+
+    /// Makes `self` the least value above both. Returns whether `self` changed, exactly: `false` means that `other` brought
+    /// nothing new, and need not be stored, forwarded or told to anyone.
+    ///
+    /// Total: there are no two values that cannot be joined.
+    fn join(&mut self, other: &Self) -> bool;
+}
+
+/// A promise: the type mints no dots, so it may be stored as a value that is joined as a whole, inside another type or in
+/// a key-value store.
+///
+/// Never implement it for a type that numbers its own events (a set with removes, a multi-value register, a counter that
+/// resets). When the place where such a value is stored is deleted, the context inside is deleted too; the next write begins
+/// at the first number again. A replica that has seen the old event of that number takes the new one for it, and the write
+/// is lost. Such types nest as [dot stores](crate::crdt::DotStore) that share one context.
+pub trait NonCausal {}
+
+/// No information.
+impl Lattice for () {
+    fn bottom() -> Self {}
+
+    fn join(&mut self, _other: &Self) -> bool {
+        false
+    }
+}
+
+impl NonCausal for () {}
+
+/// False, then true for ever.
+impl Lattice for bool {
+    fn bottom() -> Self {
+        false
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        let changed = *other && !*self;
+        *self |= *other;
+        changed
+    }
+}
+
+impl NonCausal for bool {}
+
+/// Union. Cost: `other`'s elements times the logarithm of ours.
+impl<T: Ord + Clone> Lattice for BTreeSet<T> {
+    fn bottom() -> Self {
+        Self::new()
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        let mut changed = false;
+        for element in other {
+            if !self.contains(element) {
+                changed |= self.insert(element.clone());
+            }
+        }
+        changed
+    }
+}
+
+impl<T> NonCausal for BTreeSet<T> {}
+
+/// Key by key. A key with the bottom of `V` is more than no key. Cost: the joins of `other`'s values, each with a lookup.
+impl<K: Ord + Clone, V: Lattice> Lattice for BTreeMap<K, V> {
+    fn bottom() -> Self {
+        Self::new()
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        let mut changed = false;
+        for (key, theirs) in other {
+            if let Some(ours) = self.get_mut(key) {
+                changed |= ours.join(theirs);
+            } else {
+                self.insert(key.clone(), theirs.clone());
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+impl<K, V: NonCausal> NonCausal for BTreeMap<K, V> {}
+
+/// `None`, then some value. `Some` of the bottom of `L` is more than `None`.
+impl<L: Lattice> Lattice for Option<L> {
+    fn bottom() -> Self {
+        None
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (_, None) => false,
+            (Some(ours), Some(theirs)) => ours.join(theirs),
+            (nothing, Some(theirs)) => {
+                *nothing = Some(theirs.clone());
+                true
+            }
+        }
+    }
+}
+
+impl<L: NonCausal> NonCausal for Option<L> {}
+
+macro_rules! tuples {
+    ($(($($part:ident $at:tt),+))+) => {$(
+        /// Part by part.
+        impl<$($part: Lattice),+> Lattice for ($($part,)+) {
+            fn bottom() -> Self {
+                ($($part::bottom(),)+)
+            }
+
+            fn join(&mut self, other: &Self) -> bool {
+                let mut changed = false;
+                $(changed |= self.$at.join(&other.$at);)+
+                changed
+            }
+        }
+
+        impl<$($part: NonCausal),+> NonCausal for ($($part,)+) {}
+    )+};
+}
+
+tuples! {
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+}
+
+/// Union of the events.
+impl Lattice for VersionVector {
+    fn bottom() -> Self {
+        Self::new()
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        Self::join(self, other)
+    }
+}
+
+impl NonCausal for VersionVector {}
+
+/// Union of the events. Not [`NonCausal`]: its `next` mints dots.
+impl Lattice for CausalContext {
+    fn bottom() -> Self {
+        Self::new()
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        Self::join(self, other)
+    }
+}
+
+#[cfg(test)]
+pub(in crate::crdt) mod tests {
+    use core::fmt::Debug;
+
+    use super::*;
+    use crate::causal::ReplicaId;
+
+    fn joined<L: Lattice>(a: &L, b: &L) -> L {
+        let mut joined = a.clone();
+        let changed = joined.join(b);
+        assert_eq!(changed, joined != *a, "`changed` is not exact");
+        joined
+    }
+
+    /// Panics with the law that does not hold for three values.
+    pub(in crate::crdt) fn assert_laws<L: Lattice + Debug>(a: &L, b: &L, c: &L) {
+        let ab = joined(a, b);
+        assert_eq!(joined(&ab, c), joined(a, &joined(b, c)), "not associative: {a:?}, {b:?}, {c:?}");
+        assert_eq!(ab, joined(b, a), "not commutative: {a:?}, {b:?}");
+        assert_eq!(joined(a, a), *a, "not idempotent: {a:?}");
+        assert_eq!(joined(a, &L::bottom()), *a, "not above bottom: {a:?}");
+        assert_eq!(joined(&L::bottom(), a), *a, "not above bottom: {a:?}");
+        assert_eq!(joined(&ab, a), ab, "not monotone: {a:?}, {b:?}");
+        assert_eq!(joined(&ab, b), ab, "not monotone: {a:?}, {b:?}");
+    }
+
+    fn assert_laws_of_all<L: Lattice + Debug>(values: &[L]) {
+        for a in values {
+            for b in values {
+                for c in values {
+                    assert_laws(a, b, c);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_laws_hold_for_every_lattice_of_the_standard_library() {
+        let sets: [BTreeSet<u8>; 4] = [[].into(), [1].into(), [2].into(), [1, 3].into()];
+        let maps = [BTreeMap::new(), [(1, sets[0].clone())].into(), [(1, sets[1].clone()), (2, sets[0].clone())].into()];
+        let options = [None, Some(false), Some(true)];
+        assert_laws_of_all(&[()]);
+        assert_laws_of_all(&[false, true]);
+        assert_laws_of_all(&sets);
+        assert_laws_of_all(&maps);
+        assert_laws_of_all(&options);
+        assert_laws_of_all(&[(false, sets[1].clone()), (true, sets[2].clone()), (false, sets[3].clone())]);
+        assert_laws_of_all(&[(None, true, ()), (Some(sets[2].clone()), false, ())]);
+        assert_laws_of_all(&[(true, false, false, false), (false, true, false, options[2].is_some())]);
+    }
+
+    #[test]
+    fn a_key_with_bottom_is_more_than_no_key() {
+        let mut map: BTreeMap<u8, bool> = BTreeMap::bottom();
+        assert!(map.join(&[(1, false)].into()));
+        assert!(!map.join(&[(1, false)].into()));
+        assert!(Option::<bool>::bottom().join(&Some(false)));
+    }
+
+    #[test]
+    fn the_laws_hold_for_version_vectors() {
+        let vector =
+            |a: u64, b: u64| VersionVector::from_iter([(1, a), (2, b)].map(|(id, seq)| (ReplicaId::from_u128(id), seq)));
+        assert_laws_of_all(&[vector(0, 0), vector(1, 0), vector(0, 2), vector(2, 1), vector(3, 3)]);
+    }
+}

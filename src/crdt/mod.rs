@@ -1,0 +1,21 @@
+//! Data that converges: lattices, and the types that remember what they removed without tombstones.
+//!
+//! ```text
+//! Lattice            a value with a join; replicas that joined the same values are equal
+//!   ▲
+//! Causal<S>          a store of dots, and a context of what has been seen: a dot seen but not stored was removed
+//!   ▲
+//! DotSet DotFun DotMap    the stores; they nest, and share the one context
+//!   ▲
+//! join_dots          the one rule for which dots live on; the key-value store's rows are joined by it too
+//! ```
+//!
+//! Nothing here knows keys, peers, disks or clocks.
+
+mod dot_store;
+mod join;
+mod lattice;
+
+pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
+pub use join::{Verdict, join_dots};
+pub use lattice::{Lattice, NonCausal};
