@@ -1,0 +1,456 @@
+//! A backend in one file, by [redb](https://docs.rs/redb): copy-on-write B-trees, checksummed pages, atomic commits.
+//!
+//! ```text
+//! TableId(7)                   redb table "rows-7":  key -> value
+//! LogId { table: 3, lane: 5 }  redb table "log-3":   lane, number (4 + 8 bytes, big-endian) -> value
+//!
+//! get, range, at, entries ──▶ view: one read transaction and the tables that were opened in it
+//! snapshot() ───────────────▶ the same view, kept          dropped by the next commit, after its fsync
+//! ```
+//!
+//! So a read neither begins a transaction nor opens a table, and no read waits for a commit: the view is replaced once the
+//! bytes are down.
+
+use core::ops::{Bound, RangeInclusive};
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, iter};
+
+use ::redb::{
+    AccessGuard, Database, DatabaseError, Durability, Key, Range, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    StorageBackend, StorageError, Table, TableDefinition, TableError, WriteTransaction,
+};
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::range::nothing_between;
+use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Write};
+
+/// A backend in one redb file. Only one process, and one `Redb` in it, can have a file open.
+///
+/// A `sync` commit is one fsync; the others are visible at once and durable with the next one that is. A snapshot keeps the
+/// file open, and keeps the pages that it sees from being used again: drop it, or the file grows.
+///
+/// What the medium changed behind redb's back is not looked for: it reads as an error where redb notices, and as other bytes
+/// where it does not.
+///
+/// After an error of the medium redb refuses further work: drop the backend and every snapshot of it, and open it again.
+pub struct Redb {
+    shared: Arc<Shared>,
+}
+
+/// Why a file could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process or another store in this one has the file open. It was not touched: close the other one, or read
+    /// through it.
+    #[error("the store is open already")]
+    Locked {
+        /// What redb said.
+        source: DatabaseError,
+    },
+    /// An older redb wrote the file, in a format that this one does not read. It was not touched: open it once with
+    /// the release of tombolo that wrote it, and export it from there.
+    #[error("the file has the older redb format {format}")]
+    UpgradeRequired {
+        /// The version of the format in the file.
+        format: u8,
+        /// What redb said.
+        source: DatabaseError,
+    },
+    /// The file is not a store, or no state in it is whole. What is left was not changed, but for a repair that may have begun:
+    /// restore a backup, or remove the file and fetch everything from a peer.
+    #[error("the file is damaged, or is no store")]
+    Damaged {
+        /// What redb said.
+        source: DatabaseError,
+    },
+    /// The file could not be read or written. Its last synced commit is as safe as before: mend the cause (permissions,
+    /// space, the disk) and open it again.
+    #[error("the file could not be read or written")]
+    Io {
+        /// What redb said.
+        source: DatabaseError,
+    },
+}
+
+impl Redb {
+    /// Opens a file, or makes one. After a crash, redb first repairs it, which reads it all.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what happened to the file and what to do.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Ok(Self::new(caught(|| Database::builder().create(path))?))
+    }
+
+    /// Opens what a disk of the caller's own holds, or makes a store in it if it is empty. For tests whose disk loses power.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what happened to the disk's contents and what to do.
+    pub fn with_backend(disk: impl StorageBackend) -> Result<Self, OpenError> {
+        let database = caught(|| Database::builder().create_with_backend(disk))?;
+        Ok(Self::new(database))
+    }
+
+    fn new(database: Database) -> Self {
+        let shared = Shared { view: RwLock::new(None), database };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Backend for Redb {
+    fn snapshot(&self) -> io::Result<Arc<dyn Read>> {
+        let view = self.shared.view()?;
+        Ok(Arc::new(Snapshot { view, _open: Arc::clone(&self.shared) }))
+    }
+
+    fn commit(&self, writes: Vec<Write>, sync: bool) -> io::Result<()> {
+        let durability = if sync { Durability::Immediate } else { Durability::None };
+        caught(|| -> Result<(), ::redb::Error> {
+            let mut transaction = self.shared.database.begin_write()?;
+            transaction.set_durability(durability)?;
+            // A transaction that is dropped without a commit changes nothing.
+            Tables::of(&transaction).apply(writes)?;
+            Ok(transaction.commit()?)
+        })
+        .map_err(to_io)?;
+        // Only now, and not under the lock for long: readers went on with the old view through the fsync.
+        let old = self.shared.view.write().take();
+        drop(old);
+        Ok(())
+    }
+}
+
+impl Read for Redb {
+    fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
+        self.shared.view()?.get(table, key)
+    }
+
+    fn range(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'_>> {
+        self.shared.view()?.range(table, range)
+    }
+
+    fn at(&self, log: LogId, number: u64) -> io::Result<Option<Bytes>> {
+        self.shared.view()?.at(log, number)
+    }
+
+    fn entries(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'_>> {
+        self.shared.view()?.entries(log, numbers)
+    }
+}
+
+impl fmt::Debug for Redb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redb").finish_non_exhaustive()
+    }
+}
+
+impl From<DatabaseError> for OpenError {
+    fn from(source: DatabaseError) -> Self {
+        match source {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::Locked { source },
+            DatabaseError::UpgradeRequired(format) => Self::UpgradeRequired { format, source },
+            DatabaseError::RepairAborted | DatabaseError::Storage(StorageError::Corrupted(_)) => Self::Damaged { source },
+            DatabaseError::Storage(StorageError::Io(ref cause))
+                if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Self::Damaged { source }
+            }
+            DatabaseError::TransactionInProgress | DatabaseError::Storage(_) | _ => Self::Io { source },
+        }
+    }
+}
+
+impl From<OpenError> for io::Error {
+    /// Keeps the error as the source, with a kind that says which one it is.
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::Locked { .. } => io::ErrorKind::ResourceBusy,
+            OpenError::UpgradeRequired { .. } => io::ErrorKind::Unsupported,
+            OpenError::Damaged { .. } => io::ErrorKind::InvalidData,
+            OpenError::Io { source: DatabaseError::Storage(StorageError::Io(cause)) } => cause.kind(),
+            OpenError::Io { .. } => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+struct Shared {
+    /// The newest state as readers see it; `None` from a commit to the next read. Declared before the database, since redb
+    /// wants its transactions to end first.
+    view: RwLock<Option<Arc<View>>>,
+    database: Database,
+}
+
+impl Shared {
+    fn view(&self) -> io::Result<Arc<View>> {
+        if let Some(view) = &*self.view.read() {
+            return Ok(Arc::clone(view));
+        }
+        let mut slot = self.view.write();
+        if let Some(view) = &*slot {
+            return Ok(Arc::clone(view));
+        }
+        // Under the lock: a commit that ends after this takes the view away again, so no old one can stay.
+        let view = Arc::new(View::new(caught(|| self.database.begin_read()).map_err(to_io)?));
+        *slot = Some(Arc::clone(&view));
+        Ok(view)
+    }
+}
+
+/// A view that outlives the next commits.
+struct Snapshot {
+    view: Arc<View>,
+    /// A closed database fails its read transactions.
+    _open: Arc<Shared>,
+}
+
+impl Read for Snapshot {
+    fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
+        self.view.get(table, key)
+    }
+
+    fn range(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'_>> {
+        self.view.range(table, range)
+    }
+
+    fn at(&self, log: LogId, number: u64) -> io::Result<Option<Bytes>> {
+        self.view.at(log, number)
+    }
+
+    fn entries(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'_>> {
+        self.view.entries(log, numbers)
+    }
+}
+
+/// The key of a row in redb.
+type RowKey = &'static [u8];
+/// The key of a log entry in redb: lane and number. Big-endian, for redb orders arrays by their bytes.
+type EntryKey = &'static [u8; ENTRY_KEY_LEN];
+const ENTRY_KEY_LEN: usize = 12;
+
+/// A read transaction, and the tables that somebody asked for.
+struct View {
+    rows: Opened<RowKey>,
+    logs: Opened<EntryKey>,
+    transaction: ReadTransaction,
+}
+
+/// Tables by number; `None` for one that was never written.
+type Opened<K> = RwLock<BTreeMap<u32, Option<ReadOnlyTable<K, &'static [u8]>>>>;
+
+impl View {
+    fn new(transaction: ReadTransaction) -> Self {
+        Self { rows: Opened::default(), logs: Opened::default(), transaction }
+    }
+
+    fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
+        let value = self.with(&self.rows, table.0, rows_name, |rows| Ok(rows.get(key)?.map(to_bytes)))?;
+        Ok(value.flatten())
+    }
+
+    fn range<'a>(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'a>> {
+        if nothing_between(range) {
+            return Ok(Box::new(iter::empty()));
+        }
+        let rows = self.with(&self.rows, table.0, rows_name, |rows| rows.range::<&[u8]>(range))?;
+        let to_key = |key: AccessGuard<'_, RowKey>| Bytes::copy_from_slice(key.value());
+        Ok(Box::new(Items { range: rows, to_key }))
+    }
+
+    fn at(&self, log: LogId, number: u64) -> io::Result<Option<Bytes>> {
+        let key = entry_key(log.lane, number);
+        let value = self.with(&self.logs, log.table, log_name, |entries| Ok(entries.get(&key)?.map(to_bytes)))?;
+        Ok(value.flatten())
+    }
+
+    fn entries<'a>(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'a>> {
+        if numbers.is_empty() {
+            return Ok(Box::new(iter::empty()));
+        }
+        let first = entry_key(log.lane, *numbers.start());
+        let last = entry_key(log.lane, *numbers.end());
+        let range = (Bound::Included(&first), Bound::Included(&last));
+        let entries = self.with(&self.logs, log.table, log_name, |entries| entries.range::<&[u8; ENTRY_KEY_LEN]>(range))?;
+        let to_key = |key: AccessGuard<'_, EntryKey>| number_of(key.value());
+        Ok(Box::new(Items { range: entries, to_key }))
+    }
+
+    /// Reads a table, which is opened once. `None`: it was never written.
+    fn with<K: Key, T>(
+        &self,
+        opened: &Opened<K>,
+        number: u32,
+        name: fn(u32) -> String,
+        read: impl FnOnce(&ReadOnlyTable<K, &'static [u8]>) -> Result<T, StorageError>,
+    ) -> io::Result<Option<T>> {
+        if let Some(table) = opened.read().get(&number) {
+            let Some(table) = table else { return Ok(None) };
+            return caught(|| read(table)).map(Some).map_err(to_io);
+        }
+        let name = name(number);
+        let definition = TableDefinition::new(&name);
+        let table = match caught(|| self.transaction.open_table(definition)) {
+            Ok(table) => Some(table),
+            Err(TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(to_io(error)),
+        };
+        let mut opened = opened.write();
+        let Some(table) = opened.entry(number).or_insert(table) else {
+            return Ok(None);
+        };
+        caught(|| read(table)).map(Some).map_err(to_io)
+    }
+}
+
+/// A range of a table, in shared bytes. It holds its transaction, and ends at the first error.
+struct Items<K: Key + 'static, F> {
+    range: Option<Range<'static, K, &'static [u8]>>,
+    to_key: F,
+}
+
+type Row<K> = (AccessGuard<'static, K>, AccessGuard<'static, &'static [u8]>);
+
+impl<K: Key, F> Items<K, F> {
+    fn take<T>(
+        &mut self,
+        step: impl FnOnce(&mut Range<'static, K, &'static [u8]>) -> Option<Result<Row<K>, StorageError>>,
+    ) -> Option<io::Result<(T, Bytes)>>
+    where
+        F: Fn(AccessGuard<'static, K>) -> T,
+    {
+        let range = self.range.as_mut()?;
+        let to_key = &self.to_key;
+        let item = caught::<_, StorageError>(|| {
+            let Some(row) = step(range) else {
+                return Ok(None);
+            };
+            let (key, value) = row?;
+            Ok(Some((to_key(key), to_bytes(value))))
+        });
+        if item.is_err() {
+            self.range = None;
+        }
+        item.map_err(to_io).transpose()
+    }
+}
+
+impl<K: Key, F: Fn(AccessGuard<'static, K>) -> T, T> Iterator for Items<K, F> {
+    type Item = io::Result<(T, Bytes)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take(Range::next)
+    }
+}
+
+impl<K: Key, F: Fn(AccessGuard<'static, K>) -> T, T> DoubleEndedIterator for Items<K, F> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.take(Range::next_back)
+    }
+}
+
+/// The tables that a commit has opened so far.
+struct Tables<'a> {
+    transaction: &'a WriteTransaction,
+    rows: BTreeMap<u32, Table<'a, RowKey, &'static [u8]>>,
+    logs: BTreeMap<u32, Table<'a, EntryKey, &'static [u8]>>,
+}
+
+impl<'a> Tables<'a> {
+    fn of(transaction: &'a WriteTransaction) -> Self {
+        Self { transaction, rows: BTreeMap::new(), logs: BTreeMap::new() }
+    }
+
+    fn apply(mut self, writes: Vec<Write>) -> Result<(), ::redb::Error> {
+        for write in writes {
+            match write {
+                Write::Put { table, key, value } => {
+                    let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
+                    rows.insert(&*key, &*value)?;
+                }
+                Write::Remove { table, key } => {
+                    let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
+                    rows.remove(&*key)?;
+                }
+                Write::Append { log, number, value } => {
+                    let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
+                    entries.insert(&entry_key(log.lane, number), &*value)?;
+                }
+                Write::Erase { log, number } => {
+                    let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
+                    entries.remove(&entry_key(log.lane, number))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open<'t, 'a, K: Key>(
+    transaction: &'a WriteTransaction,
+    opened: &'t mut BTreeMap<u32, Table<'a, K, &'static [u8]>>,
+    number: u32,
+    name: fn(u32) -> String,
+) -> Result<&'t mut Table<'a, K, &'static [u8]>, TableError> {
+    use std::collections::btree_map::Entry;
+    match opened.entry(number) {
+        Entry::Occupied(table) => Ok(table.into_mut()),
+        Entry::Vacant(place) => {
+            let table = transaction.open_table(TableDefinition::new(&name(number)))?;
+            Ok(place.insert(table))
+        }
+    }
+}
+
+fn rows_name(number: u32) -> String {
+    format!("rows-{number}")
+}
+
+fn log_name(number: u32) -> String {
+    format!("log-{number}")
+}
+
+fn entry_key(lane: u32, number: u64) -> [u8; ENTRY_KEY_LEN] {
+    // 96 bits in big-endian order: the lane above the number.
+    let both = u128::from(lane) << 64 | u128::from(number);
+    let [_, _, _, _, key @ ..] = both.to_be_bytes();
+    key
+}
+
+fn number_of(key: &[u8; ENTRY_KEY_LEN]) -> u64 {
+    let [_, _, _, _, number @ ..] = *key;
+    u64::from_be_bytes(number)
+}
+
+fn to_bytes(value: AccessGuard<'_, &'static [u8]>) -> Bytes {
+    Bytes::copy_from_slice(value.value())
+}
+
+/// Calls into redb. It trusts the pages of a file that was closed well, and panics on one that was damaged since: here that
+/// is an error like any other.
+fn caught<T, E: From<StorageError>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    // What a panic leaves half done is redb's own state, and redb refuses to go on with it.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        let said = said.unwrap_or("redb panicked").to_owned();
+        Err(StorageError::Corrupted(said).into())
+    })
+}
+
+fn to_io(error: impl Into<::redb::Error>) -> io::Error {
+    let error = error.into();
+    if let ::redb::Error::Io(error) = error {
+        return error;
+    }
+    let damaged = matches!(error, ::redb::Error::Corrupted(_));
+    let kind = if damaged { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+    io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests;
