@@ -1,0 +1,62 @@
+//! Map: rows below a prefix. Its fields are anything that a key can have, maps included.
+
+use std::fmt;
+
+use crate::codec::key::Key;
+use crate::kv::cursor::Range;
+use crate::kv::delete;
+use crate::kv::error::Result;
+use crate::kv::path::Spot;
+use crate::kv::place::{Place, WritePlace, handles};
+use crate::kv::scan::Scan;
+use crate::kv::store::Store;
+
+/// The map under a key. From [`Store::map`]. It is there as long as a field is.
+#[derive(Clone)]
+pub struct Map<C = Store> {
+    place: C,
+    spot: Spot,
+}
+
+impl<C> fmt::Debug for Map<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Map").field(&self.spot).finish()
+    }
+}
+
+impl<C> Map<C> {
+    pub(crate) const fn new(place: C, spot: Spot) -> Self {
+        Self { place, spot }
+    }
+}
+
+impl<C: Clone> Map<C> {
+    handles!(C, |this| this.place.clone(), |this, key, kind| this.spot.field(key, kind));
+}
+
+impl<C: Place> Map<C> {
+    /// The fields, in order. Their keys are relative to the map.
+    pub fn fields(&self) -> Scan<C::Pinned> {
+        Scan::fields(&self.place, self.spot.bytes())
+    }
+}
+
+impl<C: WritePlace> Map<C> {
+    /// Deletes every field that this replica has seen. A field that was written concurrently survives, alone.
+    ///
+    /// # Errors
+    /// The map has more rows than a transaction may touch, the key is none, or the medium fails. Nothing was deleted.
+    pub fn delete(&self) -> Result<()> {
+        let range = Range::prefix(self.spot.bytes()?);
+        self.place.write(|overlay| delete::rows(overlay, &range).map(drop))
+    }
+
+    /// Deletes one field, of every kind. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn delete_field(&self, field: impl Key) -> Result<bool> {
+        let range = delete::key_range(self.spot.bytes()?, field)?;
+        self.place.write(|overlay| Ok(delete::rows(overlay, &range)? > 0))
+    }
+}

@@ -1,0 +1,305 @@
+//! What a space knows of itself: its replicas and how far it has seen each, its clock, its counts, its digest.
+//!
+//! ```text
+//! META  "f"                 format version                                        (file table, once)
+//!       "n" name            number of the space, its id                           (file table, one for each space)
+//!       "r" index (BE u32)  replica id, seq, floor                                (one for each replica)
+//!       "s"                 own index, hlc, digests, rows, entries, deletes, commit
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use twox_hash::XxHash3_128;
+
+use crate::causal::{Dot, Hlc, ReplicaId, SEQ_MAX, VersionVector};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::storage::{LogId, TableId};
+
+use super::error::{Error, Limit};
+use super::options::REPLICAS_MAX;
+use super::row::{Entry, LocalDot};
+
+/// The version of the layout of files.
+pub(crate) const FORMAT: u64 = 1;
+
+/// The tables of one space.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables {
+    number: u32,
+}
+
+impl Tables {
+    /// How many table numbers a space has.
+    const EACH: u32 = 16;
+    /// What belongs to the whole file.
+    pub(crate) const FILE: TableId = TableId(0);
+    /// The most spaces of a file.
+    pub(crate) const SPACES_MAX: u32 = u32::MAX / Self::EACH - 1;
+
+    /// Of the space with a number, from 1.
+    pub(crate) const fn of(number: u32) -> Self {
+        Self { number }
+    }
+
+    pub(crate) const fn meta(self) -> TableId {
+        TableId(self.number * Self::EACH)
+    }
+
+    pub(crate) const fn rows(self) -> TableId {
+        TableId(self.number * Self::EACH + 1)
+    }
+
+    pub(crate) const fn events(self, replica: u32) -> LogId {
+        LogId { table: self.number * Self::EACH, lane: replica }
+    }
+}
+
+/// The replicas of a space: an index for each, which stays what it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    ids: Vec<ReplicaId>,
+    indexes: BTreeMap<ReplicaId, u32>,
+}
+
+/// How far a space has seen one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Progress {
+    /// Every event up to this one is in.
+    pub(crate) seq: u64,
+    /// Deletes up to this one may be gone from EVENTS. Invariant: at most `seq`.
+    pub(crate) floor: u64,
+}
+
+/// Everything that META holds, as of one commit.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meta {
+    names: Arc<Names>,
+    /// By index of the replica.
+    progress: Vec<Progress>,
+    /// The index of this replica; none before its first write.
+    pub(crate) me: Option<u32>,
+    /// Above every stamp given, and above every stamp seen within the drift limit.
+    pub(crate) hlc: Hlc,
+    /// Sum of [`entry_hash`] over live entries.
+    pub(crate) entries_digest: u128,
+    /// Sum of [`progress_hash`] over replicas.
+    pub(crate) vector_digest: u128,
+    pub(crate) rows: u64,
+    pub(crate) entries: u64,
+    /// Delete events that are still in EVENTS.
+    pub(crate) deletes: u64,
+    /// Counts commits. Ties a snapshot of the tables to the `Meta` of the same moment.
+    pub(crate) commit: u64,
+}
+
+impl Meta {
+    pub(crate) const STATE: &'static [u8] = b"s";
+    const REPLICA: u8 = b'r';
+
+    /// Refuses replicas that are new here, if there are too many.
+    pub(crate) fn room_for(&self, ids: impl IntoIterator<Item = ReplicaId>) -> Result<(), Error> {
+        let is = self.names.ids.len() + ids.into_iter().filter(|id| self.index(*id).is_none()).count();
+        if is <= REPLICAS_MAX {
+            return Ok(());
+        }
+        Err(Error::TooLarge { what: Limit::Replicas, is: is as u64, cap: REPLICAS_MAX as u64 })
+    }
+
+    /// The replica with an index. Every index in a row was given by this space.
+    pub(crate) fn id(&self, replica: u32) -> Option<ReplicaId> {
+        self.names.ids.get(replica as usize).copied()
+    }
+
+    pub(crate) fn index(&self, id: ReplicaId) -> Option<u32> {
+        self.names.indexes.get(&id).copied()
+    }
+
+    /// The index of a replica, new if need be.
+    pub(crate) fn index_or_new(&mut self, id: ReplicaId) -> u32 {
+        if let Some(index) = self.index(id) {
+            return index;
+        }
+        let names = Arc::make_mut(&mut self.names);
+        let index = u32::try_from(names.ids.len()).expect("memory ends before 2^32 replicas");
+        names.ids.push(id);
+        names.indexes.insert(id, index);
+        self.progress.push(Progress::default());
+        index
+    }
+
+    /// All replicas, sorted by id, with how far each was seen.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (ReplicaId, u32, Progress)> + '_ {
+        self.names.indexes.iter().map(|(id, index)| (*id, *index, self.progress(*index)))
+    }
+
+    pub(crate) fn progress(&self, replica: u32) -> Progress {
+        self.progress.get(replica as usize).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn seq(&self, replica: u32) -> u64 {
+        self.progress(replica).seq
+    }
+
+    /// Whether an event is in.
+    pub(crate) fn has_seen(&self, dot: LocalDot) -> bool {
+        dot.seq <= self.seq(dot.replica)
+    }
+
+    /// Every event of `replica` up to `seq` is in. Returns whether any is new.
+    pub(crate) fn advance(&mut self, replica: u32, seq: u64) -> bool {
+        let Some(id) = self.id(replica) else { return false };
+        let Some(progress) = self.progress.get_mut(replica as usize) else { return false };
+        if seq <= progress.seq {
+            return false;
+        }
+        self.vector_digest =
+            self.vector_digest.wrapping_sub(progress_hash(id, progress.seq)).wrapping_add(progress_hash(id, seq));
+        progress.seq = seq;
+        true
+    }
+
+    /// Deletes of `replica` up to `floor` may be gone. Returns whether that is new.
+    pub(crate) fn raise_floor(&mut self, replica: u32, floor: u64) -> bool {
+        match self.progress.get_mut(replica as usize) {
+            Some(progress) if floor > progress.floor => {
+                progress.floor = floor;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    pub(crate) fn version(&self) -> VersionVector {
+        self.replicas().map(|(id, _index, progress)| (id, progress.seq)).collect()
+    }
+
+    pub(crate) fn floor(&self) -> VersionVector {
+        self.replicas().map(|(id, _index, progress)| (id, progress.floor)).collect()
+    }
+
+    pub(crate) fn dot(&self, dot: LocalDot) -> Option<Dot> {
+        Some(Dot::new(self.id(dot.replica)?, dot.seq))
+    }
+
+    pub(crate) fn local_dot(&self, dot: Dot) -> Option<LocalDot> {
+        Some(LocalDot { replica: self.index(dot.replica)?, seq: dot.seq })
+    }
+
+    pub(crate) fn replica_key(replica: u32) -> Bytes {
+        let mut key = [Self::REPLICA; 5];
+        if let Some(index) = key.last_chunk_mut() {
+            *index = replica.to_be_bytes();
+        }
+        Bytes::copy_from_slice(&key)
+    }
+
+    pub(crate) fn encode_replica(&self, replica: u32) -> Option<Bytes> {
+        let id = self.id(replica)?;
+        let Progress { seq, floor } = self.progress(replica);
+        let mut to = Writer::with_capacity(36);
+        to.raw(&id.to_bytes());
+        to.u64(seq);
+        to.u64(floor);
+        Some(Bytes::from(to.into_vec()))
+    }
+
+    pub(crate) fn encode_state(&self) -> Bytes {
+        let mut to = Writer::with_capacity(80);
+        to.u64(self.me.map_or(0, |me| u64::from(me) + 1));
+        to.u64(self.hlc.to_bits());
+        to.raw(&self.entries_digest.to_le_bytes());
+        to.raw(&self.vector_digest.to_le_bytes());
+        to.u64(self.rows);
+        to.u64(self.entries);
+        to.u64(self.deletes);
+        to.u64(self.commit);
+        Bytes::from(to.into_vec())
+    }
+
+    /// The commit number of an encoded state, without decoding the rest.
+    pub(crate) fn commit_of(state: &[u8]) -> Result<u64, DecodeError> {
+        Ok(Self::decode_state(state)?.commit)
+    }
+
+    fn decode_state(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(bytes);
+        let me = match from.u64()? {
+            0 => None,
+            index => Some(u32::try_from(index - 1).map_err(|_above| from.error("an index above 32 bits"))?),
+        };
+        let meta = Self {
+            me,
+            hlc: Hlc::from_bits(from.u64()?),
+            entries_digest: u128::from_le_bytes(from.array()?),
+            vector_digest: u128::from_le_bytes(from.array()?),
+            rows: from.u64()?,
+            entries: from.u64()?,
+            deletes: from.u64()?,
+            commit: from.u64()?,
+            ..Self::default()
+        };
+        from.finish()?;
+        Ok(meta)
+    }
+
+    /// From the rows of META.
+    pub(crate) fn decode(
+        state: Option<&[u8]>,
+        replicas: impl Iterator<Item = Result<(Bytes, Bytes), Error>>,
+    ) -> Result<Self, Error> {
+        let corrupt = Error::corrupt("META");
+        let mut meta = match state {
+            Some(state) => Self::decode_state(state).map_err(&corrupt)?,
+            None => Self::default(),
+        };
+        let mut digest = 0_u128;
+        for row in replicas {
+            let (key, value) = row?;
+            let mut from = Reader::new(&value);
+            let id = ReplicaId::from_bytes(from.array().map_err(&corrupt)?);
+            let (seq, floor) = (from.u64().map_err(&corrupt)?, from.u64().map_err(&corrupt)?);
+            from.finish().map_err(&corrupt)?;
+            let index = meta.index_or_new(id);
+            if key != Self::replica_key(index) || seq > SEQ_MAX || floor > seq {
+                return Err(corrupt(from.error("a replica that cannot be")));
+            }
+            digest = digest.wrapping_add(progress_hash(id, seq));
+            if let Some(progress) = meta.progress.get_mut(index as usize) {
+                *progress = Progress { seq, floor };
+            }
+        }
+        if digest != meta.vector_digest || meta.me.is_some_and(|me| meta.id(me).is_none()) {
+            return Err(corrupt(DecodeError::new(0, "replicas that do not fit the state")));
+        }
+        Ok(meta)
+    }
+
+    /// The key range of the replicas' rows.
+    pub(crate) const REPLICAS: (&'static [u8], &'static [u8]) = (b"r", b"s");
+}
+
+/// What one live entry adds to the digest.
+pub(crate) fn entry_hash(id: ReplicaId, path: &[u8], entry: &Entry) -> u128 {
+    let mut input = smallvec::SmallVec::<[u8; 256]>::new();
+    input.extend_from_slice(&id.to_bytes());
+    input.extend_from_slice(&entry.dot.seq.to_le_bytes());
+    // Two parts of any length: the length of the first keeps them apart.
+    input.extend_from_slice(&(path.len() as u64).to_le_bytes());
+    input.extend_from_slice(path);
+    input.extend_from_slice(&entry.payload);
+    XxHash3_128::oneshot(&input)
+}
+
+/// What one replica adds to the digest; nothing before its first event.
+pub(crate) fn progress_hash(id: ReplicaId, seq: u64) -> u128 {
+    if seq == 0 {
+        return 0;
+    }
+    let mut input = [0; 24];
+    for (to, byte) in input.iter_mut().zip(id.to_bytes().into_iter().chain(seq.to_le_bytes())) {
+        *to = byte;
+    }
+    XxHash3_128::oneshot(&input)
+}

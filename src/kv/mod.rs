@@ -1,0 +1,69 @@
+//! The store: keys, kinds, transactions, scans, deltas and merges over a [`Backend`](crate::storage::Backend).
+//!
+//! ```text
+//!   Store, &Tx, Snapshot, Map        place.rs     where handles read and write
+//!        │  handles
+//!   Register Counter Flag Set …      kinds/       how a kind writes its rows and reads them
+//!        │  rows
+//!   Overlay                          overlay.rs   a transaction over the committed state
+//!        │                                        ┌── merge.rs    a delta from a peer
+//!        ▼                                        ├── push.rs     a transaction from a peer
+//!   Commit  ◀─────────────────────────────────────┴── retention.rs
+//!        │  writes                   commit.rs    what every commit keeps true
+//!   Space ─▶ Backend                 space.rs     the writer lock, what readers see
+//!        │
+//!        └──▶ extract.rs ─▶ Delta    delta/       what a peer lacks
+//! ```
+
+#![allow(
+    private_interfaces,
+    private_bounds,
+    reason = "the sealed traits name types of the inside; nobody outside can call or implement them"
+)]
+
+mod check;
+mod commit;
+mod cursor;
+mod delete;
+mod delta;
+mod digest;
+mod dynamic;
+mod error;
+mod extract;
+mod kinds;
+mod merge;
+mod meta;
+pub(crate) mod mutant;
+mod options;
+mod overlay;
+pub(crate) mod path;
+mod place;
+mod push;
+mod retention;
+mod row;
+mod scan;
+mod snapshot;
+mod space;
+mod store;
+mod tx;
+
+pub use delta::Delta;
+pub use digest::Digest;
+pub use dynamic::Dynamic;
+pub use error::{Error, Limit, Result};
+pub use kinds::counter::Counter;
+pub use kinds::flag::Flag;
+pub use kinds::lattice::LatticeCell;
+pub use kinds::map::Map;
+pub use kinds::register::{Register, Seen, Sibling};
+pub use kinds::set::{Elements, Set};
+pub use merge::Merged;
+pub use options::{Limits, Options, VALUE_MAX};
+pub use path::{Kind, PATH_MAX, RowPath};
+pub use place::{Place, WritePlace};
+pub use push::{Applied, Pushed};
+pub use scan::{Entry, Scan};
+pub use snapshot::Snapshot;
+pub use space::SpaceId;
+pub use store::{Status, Store};
+pub use tx::Tx;

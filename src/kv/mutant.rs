@@ -1,0 +1,83 @@
+//! Deliberate design errors, for the test build alone: the suite must fail on each. A suite that passes is no suite.
+
+/// A design error. Each was seen to lose data or to bring deleted data back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// A delete takes no event, so that version vectors do not see it.
+    DeleteWithoutDot,
+    /// Delete events of others are not kept, so that they are not passed on.
+    DeletesNotRelayed,
+    /// The fallback below the floor does not raise the receiver's floor.
+    FloorNotRaised,
+    /// A batch has only the new entries of a row, not its complete image.
+    PartialRows,
+    /// A counter's delete is not addressed to the contributors.
+    ResetsNotAddressed,
+    /// A contributor drops the reset addressed to it and does not take it into account.
+    ResetDroppedUnconsumed,
+    /// A counter starts over whenever its sum happens to be zero.
+    NewFrameAtNetZero,
+    /// The fallback drops only what the receiver had at the time of the request.
+    LiveRestrictedToBase,
+    /// A merge keeps only the entry of a register that is shown.
+    LosersPrunedAtMerge,
+    /// A merge keeps the entry with the highest id, whatever was seen.
+    CausalityReplacedByIdOrder,
+    /// A pushed transaction is applied without what it depends on.
+    DependencyCheckLeftOut,
+    /// A pushed transaction is applied without the one before it.
+    GapIgnored,
+}
+
+/// Whether a design error is switched on, on this thread.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) const fn is(_mutant: Mutant) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use switch::{ALL, is, with};
+
+#[cfg(test)]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    pub(crate) const ALL: [Mutant; 12] = [
+        Mutant::DeleteWithoutDot,
+        Mutant::DeletesNotRelayed,
+        Mutant::FloorNotRaised,
+        Mutant::PartialRows,
+        Mutant::ResetsNotAddressed,
+        Mutant::ResetDroppedUnconsumed,
+        Mutant::NewFrameAtNetZero,
+        Mutant::LiveRestrictedToBase,
+        Mutant::LosersPrunedAtMerge,
+        Mutant::CausalityReplacedByIdOrder,
+        Mutant::DependencyCheckLeftOut,
+        Mutant::GapIgnored,
+    ];
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+
+    /// Runs `body` with a design error, on this thread.
+    pub(crate) fn with<R>(mutant: Mutant, body: impl FnOnce() -> R) -> R {
+        struct Off;
+        impl Drop for Off {
+            fn drop(&mut self) {
+                ACTIVE.set(None);
+            }
+        }
+        ACTIVE.set(Some(mutant));
+        let _off = Off;
+        body()
+    }
+}

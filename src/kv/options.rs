@@ -1,0 +1,135 @@
+//! How a store is opened.
+
+use std::sync::Arc;
+
+use crate::storage::{Backend, Memory};
+use crate::system::{Clock, Entropy, SystemClock, SystemEntropy};
+
+use super::error::Result;
+use super::space::File;
+use super::store::Store;
+
+/// The largest value that a transaction may write, encoded, in bytes.
+pub const VALUE_MAX: usize = 1 << 20;
+
+/// The largest payload that is taken from a peer. Above [`VALUE_MAX`] by what a register adds. Fixed by the protocol.
+pub(crate) const PAYLOAD_HARD_MAX: usize = VALUE_MAX + 64;
+
+/// The most replicas that a space may know, those that are long gone included. Fixed by the protocol: a delta names them all
+/// in its first frame, at up to 46 bytes each.
+pub(crate) const REPLICAS_MAX: usize = 1 << 18;
+
+/// What a transaction may write. Limits bind the writer alone: what another replica has written is always taken.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most rows that one transaction touches. Default: 1,000,000.
+    pub rows_per_transaction: u64,
+    /// The largest value, encoded, in bytes. Default and most: [`VALUE_MAX`].
+    pub value_bytes: u64,
+    /// How far a stamp of another replica may be ahead of this clock and still move it, in milliseconds. Default: 60,000.
+    /// A stamp beyond is stored and counted ([`Status::stamps_ahead`](super::Status::stamps_ahead)), and moves nothing.
+    pub clock_drift_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rows_per_transaction: 1_000_000, value_bytes: VALUE_MAX as u64, clock_drift_ms: 60_000 }
+    }
+}
+
+/// What every part of a store needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// The id that a space takes at its first write, instead of a random one.
+    pub(crate) replica: Option<crate::causal::ReplicaId>,
+}
+
+/// How a store is opened: from [`Store::options`].
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until a store is opened with them"]
+pub struct Options {
+    space: String,
+    settings: Settings,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let settings = Settings {
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            replica: None,
+        };
+        Self { space: Self::DEFAULT_SPACE.to_owned(), settings }
+    }
+}
+
+impl Options {
+    /// The name of the space that a store has if none was named.
+    pub const DEFAULT_SPACE: &'static str = "default";
+
+    /// The space to open, by name. Stores of one name merge, wherever they are.
+    pub fn space(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.space);
+        self
+    }
+
+    /// What a transaction may write.
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// A wall clock other than this machine's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.settings.clock = Arc::new(clock);
+        self
+    }
+
+    /// A random source other than this machine's.
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.settings.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// The id that a fresh space takes at its first write. Two replicas with one id lose writes: for tests, where a run must
+    /// be the same each time.
+    #[cfg(feature = "sim")]
+    pub const fn replica(mut self, replica: crate::causal::ReplicaId) -> Self {
+        self.settings.replica = Some(replica);
+        self
+    }
+
+    /// Opens the file at `path`, or makes it.
+    ///
+    /// # Errors
+    /// The file is open elsewhere ([`Error::Locked`](super::Error::Locked)), damaged, of a newer version, or not to be
+    /// reached. It is as it was before.
+    #[cfg(feature = "redb")]
+    pub fn open(self, path: impl AsRef<std::path::Path>) -> Result<Store> {
+        let backend = crate::storage::Redb::open(path)?;
+        self.open_backend(backend)
+    }
+
+    /// Opens a store on a backend, or makes one there.
+    ///
+    /// # Errors
+    /// What is on the backend is damaged or of a newer version, or the backend fails.
+    pub fn open_backend(self, backend: impl Backend) -> Result<Store> {
+        let file = File::open(Box::new(backend), self.settings)?;
+        Ok(Store::new(file.space(&self.space)?))
+    }
+
+    /// A store in memory: it ends with its last handle.
+    ///
+    /// # Panics
+    /// The name of the space is longer than 256 bytes.
+    #[must_use]
+    pub fn in_memory(self) -> Store {
+        self.open_backend(Memory::default()).expect("an empty backend in memory opens")
+    }
+}

@@ -1,0 +1,227 @@
+//! A transaction's own writes over the committed state: what it reads, and what becomes of it at commit.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::causal::{Hlc, ReplicaId, SEQ_MAX};
+
+use super::commit::{Commit, Event, EventKind};
+use super::cursor::Range;
+use super::error::{Error, Limit, Result};
+use super::meta::Meta;
+use super::mutant::{self, Mutant};
+use super::options::VALUE_MAX;
+use super::push::PushedRow;
+use super::row::{Entry, LocalDot, Row};
+use super::space::{Space, decode_row};
+
+/// What a write replaces.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Replaces<'a> {
+    /// Every entry of the row.
+    All,
+    /// These entries, sorted, and what the transaction itself wrote before.
+    Only(&'a [LocalDot]),
+}
+
+/// A row that the transaction has touched.
+#[derive(Debug)]
+struct Touched {
+    before: Row,
+    /// What is left of `before`, and at most one pending entry.
+    now: Row,
+}
+
+/// A transaction in the making.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    space: Arc<Space>,
+    /// The committed state, and the index of this replica if the transaction is its first.
+    meta: Meta,
+    stamp: Option<Hlc>,
+    rows: BTreeMap<Bytes, Touched>,
+}
+
+impl Overlay {
+    pub(crate) fn new(space: Arc<Space>, meta: Meta) -> Self {
+        Self { space, meta, stamp: None, rows: BTreeMap::new() }
+    }
+
+    pub(crate) const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// This replica, named now if it has no name yet.
+    pub(crate) fn me(&mut self) -> Result<(u32, ReplicaId)> {
+        if let Some(me) = self.meta.me {
+            let id = self.meta.id(me).ok_or_else(super::commit::unknown_replica)?;
+            return Ok((me, id));
+        }
+        let settings = &self.space.file.settings;
+        let id = match settings.replica {
+            Some(id) => id,
+            None => {
+                let mut bytes = [0; 16];
+                settings.entropy.fill(&mut bytes)?;
+                ReplicaId::from(uuid::Builder::from_random_bytes(bytes).into_uuid())
+            }
+        };
+        self.meta.room_for([id])?;
+        let me = self.meta.index_or_new(id);
+        self.meta.me = Some(me);
+        Ok((me, id))
+    }
+
+    /// The stamp of the transaction.
+    pub(crate) fn stamp(&mut self) -> Result<Hlc> {
+        if let Some(stamp) = self.stamp {
+            return Ok(stamp);
+        }
+        let now = self.space.file.settings.clock.now_ms();
+        let stamp = self.meta.hlc.tick(now).ok_or(Error::Refused("the clock stands at the end of time"))?;
+        self.meta.hlc = stamp;
+        self.stamp = Some(stamp);
+        Ok(stamp)
+    }
+
+    /// The row at a path, as the transaction sees it.
+    pub(crate) fn row(&self, path: &[u8]) -> Result<Row> {
+        match self.rows.get(path) {
+            Some(touched) => Ok(touched.now.clone()),
+            None => self.space.row(path),
+        }
+    }
+
+    /// Writes an entry.
+    pub(crate) fn put(&mut self, path: &[u8], payload: Bytes, replaces: Replaces<'_>) -> Result<()> {
+        // Whatever the limits say: more than this no peer takes.
+        let cap = self.space.file.settings.limits.value_bytes.min(VALUE_MAX as u64);
+        // A register has its stamp in front of the value.
+        let is = payload.len().saturating_sub(8) as u64;
+        if is > cap {
+            return Err(Error::TooLarge { what: Limit::Value, is, cap });
+        }
+        let touched = self.touch(path)?;
+        touched.now.retain(|entry| {
+            let goes = match replaces {
+                Replaces::All => true,
+                Replaces::Only(seen) => entry.dot == LocalDot::PENDING || seen.binary_search(&entry.dot).is_ok(),
+            };
+            !goes
+        });
+        touched.now.push(Entry { dot: LocalDot::PENDING, payload });
+        Ok(())
+    }
+
+    /// Drops every entry of a row. Returns whether there was one.
+    pub(crate) fn delete_row(&mut self, path: &[u8]) -> Result<bool> {
+        if self.row(path)?.is_empty() {
+            return Ok(false);
+        }
+        self.touch(path)?.now = Row::default();
+        Ok(true)
+    }
+
+    fn touch(&mut self, path: &[u8]) -> Result<&mut Touched> {
+        if !self.rows.contains_key(path) {
+            self.room_for(1)?;
+            let before = self.space.row(path)?;
+            let now = before.clone();
+            self.rows.insert(Bytes::copy_from_slice(path), Touched { before, now });
+        }
+        Ok(self.rows.get_mut(path).expect("just inserted"))
+    }
+
+    /// Refuses if `more` rows would be above the limit of a transaction.
+    pub(crate) fn room_for(&self, more: u64) -> Result<()> {
+        let cap = self.space.file.settings.limits.rows_per_transaction;
+        let is = (self.rows.len() as u64).saturating_add(more);
+        if is > cap { Err(Error::TooLarge { what: Limit::Rows, is, cap }) } else { Ok(()) }
+    }
+
+    /// Up to `max` rows of a range as the transaction sees them, from the front or from the back.
+    pub(crate) fn chunk(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let space = &self.space;
+        let mut stored = space.backend().range(space.tables.rows(), range.bounds())?;
+        let mut own = self.rows.range::<[u8], (Bound<&[u8]>, Bound<&[u8]>)>(range.bounds());
+        let mut next_stored = || if from_back { stored.next_back() } else { stored.next() }.transpose();
+        let mut next_own = || if from_back { own.next_back() } else { own.next() };
+        let (mut a, mut b) = (next_stored()?, next_own());
+        let mut rows = Vec::new();
+        while rows.len() < max {
+            let own_first = match (&a, &b) {
+                (None, None) => break,
+                (Some(_), None) => false,
+                (None, Some(_)) => true,
+                (Some((stored, _)), Some((own, _))) => {
+                    if stored == *own {
+                        // The transaction has touched it: what is stored does not count.
+                        a = next_stored()?;
+                        true
+                    } else {
+                        (*own < stored) != from_back
+                    }
+                }
+            };
+            if own_first {
+                rows.extend(
+                    b.filter(|(_path, touched)| !touched.now.is_empty())
+                        .map(|(path, touched)| (path.clone(), touched.now.clone())),
+                );
+                b = next_own();
+            } else {
+                if let Some((path, bytes)) = a.take() {
+                    rows.push((path, decode_row(&bytes)?));
+                }
+                a = next_stored()?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Ends the transaction as one commit: each row written or deleted takes the next dot, in the order of paths. `None`:
+    /// nothing was written. The rows are for a pushed transaction.
+    pub(crate) fn into_commit(mut self) -> Result<Option<(Commit, Vec<PushedRow>)>> {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.retain(|_path, touched| touched.now.has_pending() || touched.now != touched.before);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let (me, _id) = self.me()?;
+        let lo = self.meta.seq(me);
+        let hi = lo.saturating_add(rows.len() as u64);
+        if hi > SEQ_MAX {
+            return Err(Error::TooLarge { what: Limit::Events, is: hi, cap: SEQ_MAX });
+        }
+        let mut commit = Commit::new(self.space.tables, self.meta);
+        let mut pushed = Vec::with_capacity(rows.len());
+        let mut seq = lo;
+        for (path, touched) in rows {
+            let deleted = !touched.now.has_pending();
+            if deleted && mutant::is(Mutant::DeleteWithoutDot) {
+                commit.row(&path, &touched.before, &touched.now)?;
+                continue;
+            }
+            seq += 1;
+            let dot = LocalDot { replica: me, seq };
+            let after = touched.now.with_pending_as(dot);
+            let kind = if deleted { EventKind::Delete } else { EventKind::Write };
+            let event = Event::new(kind, &path);
+            let path = event.path();
+            // The order within a commit counts where a row is replaced by itself; here dots are new.
+            commit.row(&path, &touched.before, &after)?;
+            commit.event(dot, event);
+            let dropped = touched.before.dots().filter(|dot| !after.contains(*dot)).collect();
+            let payload = after.entries().iter().find(|entry| entry.dot == dot).map(|entry| entry.payload.clone());
+            pushed.push(PushedRow { path, payload, dropped });
+        }
+        commit.advance(me, seq);
+        Ok(Some((commit, pushed)))
+    }
+}

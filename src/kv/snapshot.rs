@@ -1,0 +1,83 @@
+//! A store at one moment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::causal::{ReplicaId, VersionVector};
+use crate::codec::key::Key;
+
+use super::cursor::Range;
+use super::digest::Digest;
+use super::error::Result;
+use super::path::Spot;
+use super::place::handles;
+use super::place::sealed::Reads;
+use super::row::Row;
+use super::scan::Scan;
+use super::space::{View, decode_row};
+
+/// A store at one moment, from [`Store::snapshot`](super::Store::snapshot). It never changes, never blocks a writer, and
+/// costs nothing to clone. A write through it does not compile.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    view: Arc<View>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view: Arc::new(view) }
+    }
+
+    handles!(Snapshot, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
+
+    /// Which events are in.
+    #[must_use]
+    pub fn version(&self) -> VersionVector {
+        self.view.meta.version()
+    }
+
+    /// The digest of the canonical form: equal digests, equal state. Cost: O(1).
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.view.meta)
+    }
+
+    /// The keys that begin with these parts.
+    pub fn scan(&self, prefix: impl Key) -> Scan<Self> {
+        Scan::keys(self, prefix)
+    }
+
+    /// The keys whose first part is a text that begins with these bytes.
+    pub fn scan_bytes(&self, first_part: impl AsRef<[u8]>) -> Scan<Self> {
+        Scan::bytes(self, first_part.as_ref())
+    }
+}
+
+impl Reads for Snapshot {
+    type Pinned = Self;
+
+    fn pin(&self) -> Result<Self> {
+        Ok(self.clone())
+    }
+
+    fn row(&self, path: &[u8]) -> Result<Row> {
+        self.view.row(path)
+    }
+
+    fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.view.read.range(self.view.tables.rows(), range.bounds())?;
+        let decode = |row: std::io::Result<(Bytes, Bytes)>| {
+            let (path, bytes) = row?;
+            Ok((path, decode_row(&bytes)?))
+        };
+        if from_back { rows.rev().take(max).map(decode).collect() } else { rows.take(max).map(decode).collect() }
+    }
+
+    fn replica(&self, index: u32) -> Result<ReplicaId> {
+        self.view.meta.id(index).ok_or_else(super::commit::unknown_replica)
+    }
+}

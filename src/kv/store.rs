@@ -1,0 +1,283 @@
+//! The store: what an application opens and keeps.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::causal::{ReplicaId, VersionVector};
+use crate::codec::key::Key;
+
+use super::check;
+use super::cursor::Range;
+use super::delta::Delta;
+use super::digest::Digest;
+use super::error::Result;
+use super::extract;
+use super::merge::{self, Merged};
+use super::options::Options;
+use super::overlay::Overlay;
+use super::path::Spot;
+use super::place::handles;
+use super::place::sealed::{Reads, Writes};
+use super::push::{self, Applied};
+use super::retention;
+use super::row::Row;
+use super::scan::Scan;
+use super::snapshot::Snapshot;
+use super::space::{Space, SpaceId};
+use super::tx::Tx;
+
+/// A replica of a space: reads and writes locally, merges with others. Cheap to clone; all clones are one store.
+///
+/// Reads never wait for a writer, and writes never wait for the network. One writer at a time: others wait for it.
+#[derive(Clone)]
+pub struct Store {
+    space: Arc<Space>,
+}
+
+impl Store {
+    pub(crate) const fn new(space: Arc<Space>) -> Self {
+        Self { space }
+    }
+
+    /// Opens the file at `path`, or makes it.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    #[cfg(feature = "redb")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        Self::options().open(path)
+    }
+
+    /// A store in memory: it ends with its last handle.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::options().in_memory()
+    }
+
+    /// How to open a store otherwise.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    handles!(Store, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
+
+    /// Another space in the same file, made if it is new: its own replica, its own version, its own peers.
+    ///
+    /// # Errors
+    /// The name is longer than 256 bytes, or the medium fails.
+    pub fn space(&self, name: &str) -> Result<Self> {
+        Ok(Self { space: self.space.file.space(name)? })
+    }
+
+    /// This replica; `None` before its first write.
+    ///
+    /// # Errors
+    /// The store was closed by a failure.
+    pub fn replica(&self) -> Result<Option<ReplicaId>> {
+        let meta = self.space.meta()?;
+        Ok(meta.me.and_then(|me| meta.id(me)))
+    }
+
+    /// Which events this store has: what a peer needs to know to make a delta.
+    ///
+    /// # Errors
+    /// The store was closed by a failure.
+    pub fn version(&self) -> Result<VersionVector> {
+        Ok(self.space.meta()?.version())
+    }
+
+    /// The digest of the canonical form: equal digests, equal state. Cost: O(1).
+    ///
+    /// # Errors
+    /// The store was closed by a failure.
+    pub fn digest(&self) -> Result<Digest> {
+        Ok(Digest::of(&*self.space.meta()?))
+    }
+
+    /// Counts. Cost: O(replicas).
+    ///
+    /// # Errors
+    /// The store was closed by a failure.
+    pub fn status(&self) -> Result<Status> {
+        let meta = self.space.meta()?;
+        Ok(Status {
+            space: self.space.id,
+            name: self.space.name.clone(),
+            replica: meta.me.and_then(|me| meta.id(me)),
+            version: meta.version(),
+            floor: meta.floor(),
+            rows: meta.rows,
+            entries: meta.entries,
+            deletes: meta.deletes,
+            digest: Digest::of(&meta),
+            stamps_ahead: self.space.stamps_ahead.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Recomputes what the store keeps beside its rows — digest, counts, events — and compares. Cost: reads everything.
+    ///
+    /// # Errors
+    /// Something does not fit ([`Error::Corrupt`](super::Error::Corrupt)), or the medium fails.
+    pub fn check(&self) -> Result<()> {
+        check::check(&self.space.view()?)
+    }
+
+    /// The store at this moment.
+    ///
+    /// # Errors
+    /// The medium fails.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot::new(self.space.view()?))
+    }
+
+    /// Begins a transaction. For code with an error type of its own; [`transact`](Self::transact) is shorter.
+    ///
+    /// # Errors
+    /// This thread has a transaction open already ([`Error::WouldDeadlock`](super::Error::WouldDeadlock)), or the store was
+    /// closed by a failure.
+    pub fn begin(&self) -> Result<Tx> {
+        Tx::begin(&self.space)
+    }
+
+    /// Runs a transaction: all that `body` writes, or, if it fails, nothing.
+    ///
+    /// # Errors
+    /// What `body` returns; or as [`begin`](Self::begin) and [`Tx::commit`].
+    pub fn transact<R>(&self, body: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        let tx = self.begin()?;
+        let result = body(&tx)?;
+        tx.commit()?;
+        Ok(result)
+    }
+
+    /// Deletes everything under a key, of every kind: what this replica has seen. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// As [`Tx::delete`] and [`Tx::commit`].
+    pub fn delete(&self, key: impl Key) -> Result<bool> {
+        self.transact(|tx| tx.delete(key))
+    }
+
+    /// Deletes every key that begins with these parts, atomically. Returns how many rows had something.
+    ///
+    /// # Errors
+    /// As [`Tx::delete_prefix`] and [`Tx::commit`].
+    pub fn delete_prefix(&self, prefix: impl Key) -> Result<u64> {
+        self.transact(|tx| tx.delete_prefix(prefix))
+    }
+
+    /// The keys that begin with these parts, in order. `()` gives all.
+    ///
+    /// Whole parts: `scan("foo")` finds `("foo", 1)` and never `"foobar"`.
+    pub fn scan(&self, prefix: impl Key) -> Scan<Snapshot> {
+        Scan::keys(self, prefix)
+    }
+
+    /// The keys whose first part is a text that begins with these bytes: `"foo"` finds `"foobar"`. The only place where it does.
+    pub fn scan_bytes(&self, first_part: impl AsRef<[u8]>) -> Scan<Snapshot> {
+        Scan::bytes(self, first_part.as_ref())
+    }
+
+    /// What this store has and a store of version `base` lacks. Of the empty vector: everything, in canonical form, so that
+    /// equal stores give equal bytes.
+    ///
+    /// Cost: what happened since `base`. Everything, if that is empty; what is live besides, if deletes since then may have
+    /// been forgotten.
+    ///
+    /// # Errors
+    /// The store is damaged, or the medium fails.
+    pub fn delta_since(&self, base: &VersionVector) -> Result<Delta> {
+        extract::delta_since(&self.space.view()?, self.space.id, base)
+    }
+
+    /// Merges a delta, in one commit. Any number of times, in any order; what is in already changes nothing.
+    ///
+    /// # Errors
+    /// The bytes are no delta ([`Error::Malformed`](super::Error::Malformed)), of another space, start beyond what this store has
+    /// ([`Error::Behind`](super::Error::Behind)), or tell that this file is an old copy
+    /// ([`Error::Amnesia`](super::Error::Amnesia)); or the medium fails. Nothing was merged.
+    pub fn merge(&self, delta: impl AsRef<[u8]>) -> Result<Merged> {
+        merge::merge(&self.space, delta.as_ref())
+    }
+
+    /// Applies a pushed transaction, from [`Tx::commit_and_push`]. Any number of times; what is in already changes nothing.
+    ///
+    /// # Errors
+    /// As [`merge`](Self::merge).
+    pub fn apply(&self, pushed: impl AsRef<[u8]>) -> Result<Applied> {
+        push::apply(&self.space, pushed.as_ref())
+    }
+
+    /// Forgets the delete events up to `up_to`, to save space. Always safe: a peer that was behind them is told what is live
+    /// instead, which costs more bytes. Returns how many went.
+    ///
+    /// # Errors
+    /// The medium fails. Nothing was forgotten.
+    pub fn forget_deletes(&self, up_to: &VersionVector) -> Result<u64> {
+        retention::forget_deletes(&self.space, up_to)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("space", &self.space.name).finish_non_exhaustive()
+    }
+}
+
+impl Reads for Store {
+    type Pinned = Snapshot;
+
+    fn pin(&self) -> Result<Snapshot> {
+        self.snapshot()
+    }
+
+    fn row(&self, path: &[u8]) -> Result<Row> {
+        self.space.row(path)
+    }
+
+    fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
+        self.pin()?.rows(range, from_back, max)
+    }
+
+    fn replica(&self, index: u32) -> Result<ReplicaId> {
+        self.space.meta()?.id(index).ok_or_else(super::commit::unknown_replica)
+    }
+}
+
+impl Writes for Store {
+    fn write<R>(&self, body: impl FnOnce(&mut Overlay) -> Result<R>) -> Result<R> {
+        let tx = self.begin()?;
+        let result = (&tx).write(body)?;
+        tx.commit()?;
+        Ok(result)
+    }
+}
+
+/// What a store holds, from [`Store::status`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The space.
+    pub space: SpaceId,
+    /// The name of the space.
+    pub name: String,
+    /// This replica; `None` before its first write.
+    pub replica: Option<ReplicaId>,
+    /// Which events are in.
+    pub version: VersionVector,
+    /// Up to where delete events may have been forgotten.
+    pub floor: VersionVector,
+    /// Rows: one for each register, flag, lattice, element of a set, and contributor to a counter.
+    pub rows: u64,
+    /// Live entries: more than rows where writes were concurrent.
+    pub entries: u64,
+    /// Delete events that are kept.
+    pub deletes: u64,
+    /// The digest of the canonical form.
+    pub digest: Digest,
+    /// Stamps that came from clocks beyond the drift limit, since the store was opened.
+    pub stamps_ahead: u64,
+}

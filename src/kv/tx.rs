@@ -1,0 +1,144 @@
+//! A transaction: several keys, atomic here and at every replica.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::causal::{ReplicaId, VersionVector};
+use crate::codec::key::{Key, KeyWriter};
+
+use super::cursor::Range;
+use super::delete;
+use super::error::{Error, Result};
+use super::overlay::Overlay;
+use super::path::Spot;
+use super::place::handles;
+use super::place::sealed::{Reads, Writes};
+use super::push::{self, Pushed};
+use super::row::Row;
+use super::scan::Scan;
+use super::space::{Space, WriterGuard};
+
+/// A transaction, from [`Store::begin`](super::Store::begin). It has the writer lock of its space; other threads wait, readers
+/// do not. What it writes it reads. Dropping it writes nothing.
+///
+/// It cannot be sent to another thread, so that it is never held across an `await`.
+pub struct Tx {
+    overlay: RefCell<Overlay>,
+    guard: WriterGuard,
+    not_send: PhantomData<Rc<()>>,
+}
+
+impl Tx {
+    pub(crate) fn begin(space: &std::sync::Arc<Space>) -> Result<Self> {
+        let guard = space.lock()?;
+        let meta = space.meta()?;
+        let overlay = Overlay::new(std::sync::Arc::clone(space), (*meta).clone());
+        Ok(Self { overlay: RefCell::new(overlay), guard, not_send: PhantomData })
+    }
+
+    handles!(&Tx, |this| this, |_this, key, kind| Spot::new(&[], key, kind));
+
+    /// Deletes everything under a key, of every kind. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// A limit of the transaction, or the medium. Nothing of the key was deleted.
+    pub fn delete(&self, key: impl Key) -> Result<bool> {
+        let range = delete::key_range(&[], key)?;
+        Ok(self.write(|overlay| delete::rows(overlay, &range))? > 0)
+    }
+
+    /// Deletes every key that begins with these parts. Returns how many rows had something.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn delete_prefix(&self, prefix: impl Key) -> Result<u64> {
+        let mut to = KeyWriter::new();
+        prefix.encode(&mut to);
+        let range = Range::prefix(to.as_slice());
+        self.write(|overlay| delete::rows(overlay, &range))
+    }
+
+    /// The keys that begin with these parts, as the transaction sees them.
+    pub fn scan(&self, prefix: impl Key) -> Scan<&Self> {
+        Scan::keys(&self, prefix)
+    }
+
+    /// The keys whose first part is a text that begins with these bytes, as the transaction sees them.
+    pub fn scan_bytes(&self, first_part: impl AsRef<[u8]>) -> Scan<&Self> {
+        Scan::bytes(&self, first_part.as_ref())
+    }
+
+    /// Commits: durable here, and at once at every replica that hears of it. Returns the version right after.
+    ///
+    /// # Errors
+    /// The medium fails: [`Error::SyncFailed`]. Then it is not known whether the transaction is in.
+    pub fn commit(self) -> Result<VersionVector> {
+        self.finish().map(|(version, _pushed)| version)
+    }
+
+    /// As [`commit`](Self::commit), and returns the transaction as bytes which any replica can
+    /// [`apply`](super::Store::apply). `None`: it wrote nothing.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_and_push(self) -> Result<Option<Pushed>> {
+        self.finish().map(|(_version, pushed)| pushed.and_then(push::Draft::encode))
+    }
+
+    fn finish(self) -> Result<(VersionVector, Option<push::Draft>)> {
+        let Self { overlay, mut guard, .. } = self;
+        let overlay = overlay.into_inner();
+        let before = overlay.meta().clone();
+        let Some((commit, rows)) = overlay.into_commit()? else {
+            return Ok((before.version(), None));
+        };
+        let meta = guard.commit(commit)?;
+        let last_own = guard.state.last_own.replace(std::sync::Arc::clone(&meta));
+        let draft = push::Draft::new(guard.space.id, before, &meta, last_own.as_deref(), rows);
+        Ok((meta.version(), Some(draft)))
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").field("space", &self.guard.space.name).finish_non_exhaustive()
+    }
+}
+
+impl Reads for &Tx {
+    type Pinned = Self;
+
+    fn pin(&self) -> Result<Self> {
+        Ok(self)
+    }
+
+    fn row(&self, path: &[u8]) -> Result<Row> {
+        self.overlay.borrow().row(path)
+    }
+
+    fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
+        self.overlay.borrow().chunk(range, from_back, max)
+    }
+
+    fn replica(&self, index: u32) -> Result<ReplicaId> {
+        let mut overlay = self.overlay.borrow_mut();
+        if index == u32::MAX {
+            return Ok(overlay.me()?.1);
+        }
+        overlay.meta().id(index).ok_or_else(super::commit::unknown_replica)
+    }
+}
+
+impl Writes for &Tx {
+    fn write<R>(&self, body: impl FnOnce(&mut Overlay) -> Result<R>) -> Result<R> {
+        match self.overlay.try_borrow_mut() {
+            Ok(mut overlay) => body(&mut overlay),
+            // A user's `Serialize` or `Lattice` that writes to the transaction it is written by.
+            Err(_busy) => Err(Error::Refused("a transaction is written to from within one of its own writes")),
+        }
+    }
+}
