@@ -1,0 +1,234 @@
+//! A medium that fails: at any read, before a commit, or after it. The call is an error, nothing is half done, and what was there
+//! is there.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+use tombolo::causal::{ReplicaId, VersionVector};
+use tombolo::storage::{Backend, Bytes, Entries, KeyRange, LogId, Memory, Read, Rows, TableId, Write};
+use tombolo::{Error, Store};
+
+use crate::deeds::{canonical, reading};
+use crate::sync::{replica, send};
+
+const WORKS: u8 = 0;
+const FAILS_BEFORE: u8 = 1;
+const FAILS_AFTER: u8 = 2;
+
+/// What a medium still does.
+#[derive(Debug, Clone)]
+struct Health {
+    /// How many reads go well. Negative: all.
+    reads: Arc<AtomicI64>,
+    commits: Arc<AtomicU8>,
+}
+
+impl Health {
+    fn new() -> Self {
+        Self { reads: Arc::new(AtomicI64::new(-1)), commits: Arc::default() }
+    }
+
+    fn read<T>(&self, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self.reads.load(Ordering::Relaxed) {
+            0 => Err(io::Error::other("the medium is gone")),
+            left => {
+                self.reads.store(left - 1, Ordering::Relaxed);
+                read()
+            }
+        }
+    }
+}
+
+struct Failing<R> {
+    inner: R,
+    health: Health,
+}
+
+impl<R: AsRead> Read for Failing<R> {
+    fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
+        self.health.read(|| self.inner.as_read().get(table, key))
+    }
+
+    fn range(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'_>> {
+        let rows = self.health.read(|| self.inner.as_read().range(table, range))?;
+        Ok(Box::new(rows.map(|row| self.health.read(|| row))))
+    }
+
+    fn at(&self, log: LogId, number: u64) -> io::Result<Option<Bytes>> {
+        self.health.read(|| self.inner.as_read().at(log, number))
+    }
+
+    fn entries(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'_>> {
+        let entries = self.health.read(|| self.inner.as_read().entries(log, numbers))?;
+        Ok(Box::new(entries.map(|entry| self.health.read(|| entry))))
+    }
+}
+
+trait AsRead: Send + Sync {
+    fn as_read(&self) -> &dyn Read;
+}
+
+impl AsRead for Memory {
+    fn as_read(&self) -> &dyn Read {
+        self
+    }
+}
+
+impl AsRead for Arc<dyn Read> {
+    fn as_read(&self) -> &dyn Read {
+        &**self
+    }
+}
+
+impl Backend for Failing<Memory> {
+    fn snapshot(&self) -> io::Result<Arc<dyn Read>> {
+        let inner = self.health.read(|| self.inner.snapshot())?;
+        Ok(Arc::new(Failing { inner, health: self.health.clone() }))
+    }
+
+    fn commit(&self, writes: Vec<Write>, sync: bool) -> io::Result<()> {
+        let error = || io::Error::other("the medium failed");
+        match self.health.commits.load(Ordering::Relaxed) {
+            FAILS_BEFORE => Err(error()),
+            FAILS_AFTER => self.inner.commit(writes, sync).and_then(|()| Err(error())),
+            _works => self.inner.commit(writes, sync),
+        }
+    }
+}
+
+/// A store on a medium, with something of every kind in it.
+fn store_on(medium: &Memory, health: &Health) -> Store {
+    let backend = Failing { inner: medium.clone(), health: health.clone() };
+    Store::options().replica(ReplicaId::from_u128(1)).open_backend(backend).unwrap()
+}
+
+fn filled() -> (Memory, Health, Store, Store) {
+    let (medium, health) = (Memory::default(), Health::new());
+    let store = store_on(&medium, &health);
+    let peer = replica(2);
+    for store in [&store, &peer] {
+        store.register::<u8>("a").set(&1).unwrap();
+        store.counter("n").add(1).unwrap();
+        store.set::<u8>("s").insert(&1).unwrap();
+        store.map("m").flag("f").enable().unwrap();
+    }
+    send(&peer, &store);
+    send(&store, &peer);
+    peer.register::<u8>("a").set(&2).unwrap();
+    peer.delete("n").unwrap();
+    peer.forget_deletes(&peer.version().unwrap()).unwrap();
+    (medium, health, store, peer)
+}
+
+type Operation = (&'static str, fn(&Store, &Store) -> Result<(), Error>);
+
+const OPERATIONS: [Operation; 9] = [
+    ("set", |store, _peer| store.register::<u8>("a").set(&3)),
+    ("add", |store, _peer| store.counter("n").add(1)),
+    ("delete", |store, _peer| store.delete("n").map(drop)),
+    ("delete a prefix", |store, _peer| store.delete_prefix(()).map(drop)),
+    ("transaction", |store, _peer| {
+        store.transact(|tx| {
+            tx.register::<u8>("b").set(&3)?;
+            tx.set::<u8>("s").clear()?;
+            tx.map("m").delete()
+        })
+    }),
+    ("merge", |store, peer| store.merge(peer.delta_since(&store.version()?)?).map(drop)),
+    ("merge everything", |store, peer| store.merge(peer.delta_since(&VersionVector::new())?).map(drop)),
+    ("apply", |store, _peer| {
+        let friend = replica(3);
+        let tx = friend.begin()?;
+        tx.register::<u8>("a").set(&9)?;
+        tx.register::<u8>("c").set(&9)?;
+        store.apply(tx.commit_and_push()?.unwrap()).map(drop)
+    }),
+    ("forget deletes", |store, _peer| store.forget_deletes(&store.version()?).map(drop)),
+];
+
+#[test]
+fn a_read_that_fails_at_any_place_is_an_error_and_nothing_is_half_done() {
+    for (name, operation) in OPERATIONS {
+        let mut failures = 0;
+        for reads in 0.. {
+            let (_medium, health, store, peer) = filled();
+            let (before, status) = (canonical(&store), store.status().unwrap());
+            health.reads.store(reads, Ordering::Relaxed);
+            let result = operation(&store, &peer);
+            health.reads.store(-1, Ordering::Relaxed);
+            if result.is_ok() {
+                break;
+            }
+            failures += 1;
+            assert!(matches!(result, Err(Error::Io(_))), "{name}: {result:?}");
+            assert_eq!(canonical(&store), before, "{name}");
+            assert_eq!(store.status().unwrap(), status, "{name}");
+            operation(&store, &peer).unwrap();
+            store.check().unwrap();
+        }
+        assert!(failures > 0, "{name} reads nothing");
+    }
+}
+
+#[test]
+fn readings_whose_medium_fails_are_errors_and_work_again_later() {
+    for reads in 0..60 {
+        let (_medium, health, store, _peer) = filled();
+        let whole = reading(&store);
+        health.reads.store(reads, Ordering::Relaxed);
+        let mut scan = store.scan(());
+        drop(scan.next());
+        drop(store.check());
+        drop(store.snapshot().map(|snapshot| snapshot.counter("n").get()));
+        drop(store.delta_since(&VersionVector::new()));
+        health.reads.store(-1, Ordering::Relaxed);
+        assert_eq!(reading(&store), whole);
+        store.check().unwrap();
+    }
+}
+
+#[test]
+fn a_commit_that_fails_closes_the_store_and_the_medium_has_all_of_it_or_nothing() {
+    for (name, operation) in OPERATIONS {
+        for how in [FAILS_BEFORE, FAILS_AFTER] {
+            let (medium, health, store, peer) = filled();
+            let other = store.space("other").unwrap();
+            let before = canonical(&store);
+            health.commits.store(how, Ordering::Relaxed);
+            assert!(matches!(operation(&store, &peer), Err(Error::SyncFailed { .. })), "{name}");
+            health.commits.store(WORKS, Ordering::Relaxed);
+            // Nothing goes on, not even in another space of the file: what the medium has is not known.
+            assert!(matches!(operation(&store, &peer), Err(Error::Closed)), "{name}");
+            assert!(matches!(store.register::<u8>("a").get(), Err(Error::Closed)));
+            assert!(matches!(store.scan(()).next(), Some(Err(Error::Closed))));
+            assert!(matches!(store.version(), Err(Error::Closed)));
+            assert!(matches!(other.counter("n").add(1), Err(Error::Closed)));
+            assert!(matches!(store.space("another"), Err(Error::Closed)));
+            drop((store, other));
+            let store = store_on(&medium, &health);
+            store.check().unwrap();
+            assert!(how == FAILS_AFTER || canonical(&store) == before, "{name}");
+            operation(&store, &peer).unwrap();
+            send(&peer, &store);
+            send(&store, &peer);
+            assert_eq!(canonical(&store), canonical(&peer), "{name}");
+            store.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_space_whose_name_cannot_be_written_closes_the_file() {
+    let (medium, health, store, _peer) = filled();
+    health.commits.store(FAILS_AFTER, Ordering::Relaxed);
+    assert!(matches!(store.space("new"), Err(Error::SyncFailed { .. })));
+    health.commits.store(WORKS, Ordering::Relaxed);
+    assert!(matches!(store.counter("n").add(1), Err(Error::Closed)));
+    drop(store);
+    let store = store_on(&medium, &health);
+    store.space("new").unwrap().counter("n").add(1).unwrap();
+    assert_eq!(store.counter("n").get().unwrap(), 2);
+    store.check().unwrap();
+}
