@@ -254,14 +254,14 @@ fn done(change: &Change) -> String {
         Change::Tag => "add the tag".to_owned(),
         Change::Untag => "remove the tag".to_owned(),
         Change::Star => "star".to_owned(),
-        Change::Unstar => "take the star away".to_owned(),
+        Change::Unstar => "unstar".to_owned(),
         Change::Approve => "approve".to_owned(),
         Change::Veto => "veto".to_owned(),
         Change::View { times } => format!("views + {times}"),
-        Change::ResetViews => "reset the views".to_owned(),
+        Change::ResetViews => "reset views".to_owned(),
         Change::Sign { name } => format!("sign as {name:?}"),
-        Change::Create { field, text } => format!("create it with {field} = {text:?}"),
-        Change::Delete => "delete the record".to_owned(),
+        Change::Create { field, text } => format!("create, {field} = {text:?}"),
+        Change::Delete => "delete it".to_owned(),
     }
 }
 

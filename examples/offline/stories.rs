@@ -209,7 +209,7 @@ impl Story {
 }
 
 fn text_by(site: Site) -> String {
-    format!("by the {site}")
+    format!("{site}'s")
 }
 
 fn texts(reading: &Reading) -> Vec<String> {
