@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// The file is damaged, or is no store. It was not changed, but for a repair that may have begun: restore a backup, or remove
     /// the file and fetch everything from a peer.
-    #[error("the file is damaged, or is no store: restore a backup, or remove it and sync from a peer ({source})")]
+    #[error("{source}: restore a backup, or remove the file and sync from a peer")]
     Damaged {
         /// What the backend says.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -90,7 +90,7 @@ pub enum Error {
         supported: u64,
     },
     /// Above a limit. Nothing was written.
-    #[error("{what} of {is} is above the limit of {cap}")]
+    #[error("{} of {is} {} is above the limit of {cap}", what.words().0, what.words().1)]
     TooLarge {
         /// What is too large.
         what: Limit,
@@ -126,7 +126,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The medium failed. Nothing was written.
-    #[error("reading or writing the store failed: {0}")]
+    #[error("the store could not be read or written: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -137,7 +137,7 @@ impl From<crate::storage::OpenError> for Error {
         match error {
             OpenError::Locked { .. } => Self::Locked,
             OpenError::Damaged { .. } => Self::Damaged { source: Box::new(error) },
-            OpenError::UpgradeRequired { .. } | OpenError::Io { .. } => Self::Io(io::Error::other(error)),
+            OpenError::UpgradeRequired { .. } | OpenError::Io { .. } => Self::Io(error.into()),
         }
     }
 }
@@ -158,15 +158,16 @@ pub enum Limit {
     Replicas,
 }
 
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Key => "a key in bytes",
-            Self::Value => "a value in bytes",
-            Self::Rows => "a transaction in rows",
-            Self::Events => "a replica in events",
-            Self::Replicas => "a space in replicas",
-        })
+impl Limit {
+    /// What is limited, and in what.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Key => ("a key", "bytes"),
+            Self::Value => ("a value", "bytes"),
+            Self::Rows => ("a transaction", "rows"),
+            Self::Events => ("a replica", "events"),
+            Self::Replicas => ("a space", "replicas"),
+        }
     }
 }
 

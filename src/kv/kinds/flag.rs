@@ -77,6 +77,14 @@ impl<C: WritePlace> Flag<C> {
         self.place.write(|overlay| overlay.delete_row(path).map(drop))
     }
 
+    /// Enables or disables it.
+    ///
+    /// # Errors
+    /// As [`enable`](Self::enable).
+    pub fn set(&self, enabled: bool) -> Result<()> {
+        self.write(enabled)
+    }
+
     fn write(&self, enabled: bool) -> Result<()> {
         let path = self.spot.bytes()?;
         let payload = Bytes::from_static(if enabled { &[1] } else { &[0] });

@@ -64,14 +64,14 @@ pub enum OpenError {
     },
     /// The file is not a store, or no state in it is whole. What is left was not changed, but for a repair that may have begun:
     /// restore a backup, or remove the file and fetch everything from a peer.
-    #[error("the file is damaged, or is no store")]
+    #[error("the file is damaged, or is no store: {source}")]
     Damaged {
         /// What redb said.
         source: DatabaseError,
     },
     /// The file could not be read or written. Its last synced commit is as safe as before: mend the cause (permissions,
     /// space, the disk) and open it again.
-    #[error("the file could not be read or written")]
+    #[error("the file could not be opened: {source}")]
     Io {
         /// What redb said.
         source: DatabaseError,
