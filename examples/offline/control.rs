@@ -293,7 +293,15 @@ impl Processes {
         format!("the {site}: {why}").into()
     }
 
+    /// A replica ended: its own last words, if it had any.
     fn end_of(&mut self, site: Site) -> String {
+        while let Ok((from, event)) = self.events.recv_timeout(Duration::from_millis(500)) {
+            match event {
+                Event::Answered(Answer::Failed { why }) if from == site => return format!("the {site}: {why}"),
+                Event::Ended if from == site => break,
+                Event::Answered(_) | Event::Ended => {}
+            }
+        }
         self.processes.get_mut(site.index()).map_or_else(|| format!("the {site} is not there"), Process::obituary)
     }
 }
