@@ -214,7 +214,6 @@ impl Overlay {
             let kind = if deleted { EventKind::Delete } else { EventKind::Write };
             let event = Event::new(kind, &path);
             let path = event.path();
-            // The order within a commit counts where a row is replaced by itself; here dots are new.
             commit.row(&path, &touched.before, &after)?;
             commit.event(dot, event);
             let dropped = touched.before.dots().filter(|dot| !after.contains(*dot)).collect();

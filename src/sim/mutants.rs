@@ -6,7 +6,7 @@ use super::{Runner, Schema, StoreSubject};
 use crate::kv::mutant::{self, Mutant};
 
 /// How many histories each error gets to show.
-const HISTORIES: u64 = 20_000;
+const HISTORIES: u64 = 2_000;
 
 /// In which history of the plain run the suite fails with this error; `None`: it passes.
 fn caught_after(mutant: Mutant) -> Option<u64> {
