@@ -18,7 +18,7 @@ pub(crate) fn check(view: &View) -> Result<()> {
     let events_wrong = |what| Error::corrupt("EVENTS")(DecodeError::new(0, what));
     let meta_wrong = |what| Error::corrupt("META")(DecodeError::new(0, what));
     let meta = &view.meta;
-    let mut live = BTreeMap::new();
+    let (mut live, mut scratch) = (BTreeMap::new(), Vec::new());
     let (mut rows, mut digest) = (0, 0_u128);
     for row in view.read.range(view.tables.rows(), (Bound::Unbounded, Bound::Unbounded))? {
         let (path, bytes) = row?;
@@ -26,7 +26,7 @@ pub(crate) fn check(view: &View) -> Result<()> {
         rows += 1;
         for entry in decode_row(&bytes)?.entries() {
             let id = meta.id(entry.dot.replica).ok_or_else(unknown_replica)?;
-            digest = digest.wrapping_add(entry_hash(id, &path, entry));
+            digest = digest.wrapping_add(entry_hash(id, &path, entry, &mut scratch));
             if entry.dot.seq == 0 || !meta.has_seen(entry.dot) {
                 return Err(rows_wrong("an entry whose event the version vector does not have"));
             }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::storage::Write;
 
@@ -37,13 +37,13 @@ impl Event {
     const DELETE: u8 = 2;
 
     pub(crate) fn new(kind: EventKind, path: &[u8]) -> Self {
-        let mut bytes = BytesMut::with_capacity(path.len() + 1);
-        bytes.put_slice(path);
-        bytes.put_u8(match kind {
+        let mut bytes = Vec::with_capacity(path.len() + 1);
+        bytes.extend_from_slice(path);
+        bytes.push(match kind {
             EventKind::Write => Self::WRITE,
             EventKind::Delete => Self::DELETE,
         });
-        Self { kind, bytes: bytes.freeze() }
+        Self { kind, bytes: Bytes::from(bytes) }
     }
 
     pub(crate) fn path(&self) -> Bytes {
@@ -70,13 +70,14 @@ pub(crate) struct Commit {
     writes: Vec<Write>,
     /// Replicas whose row of META changes.
     moved: BTreeSet<u32>,
+    scratch: Vec<u8>,
     /// Rows that changed.
     pub(crate) rows_changed: u64,
 }
 
 impl Commit {
     pub(crate) fn new(tables: Tables, meta: Meta) -> Self {
-        Self { tables, meta, writes: Vec::new(), moved: BTreeSet::new(), rows_changed: 0 }
+        Self { tables, meta, writes: Vec::new(), moved: BTreeSet::new(), scratch: Vec::new(), rows_changed: 0 }
     }
 
     /// Replaces the row at a path. Entries that go take their Write events along; the events of entries that come are the
@@ -86,12 +87,14 @@ impl Commit {
         for entry in before.entries().iter().filter(|entry| !after.contains(entry.dot)) {
             changed = true;
             self.writes.push(Write::Erase { log: self.tables.events(entry.dot.replica), number: entry.dot.seq });
-            self.meta.entries_digest = self.meta.entries_digest.wrapping_sub(self.hash(path, entry)?);
+            let hash = self.hash(path, entry)?;
+            self.meta.entries_digest = self.meta.entries_digest.wrapping_sub(hash);
             self.meta.entries = self.meta.entries.saturating_sub(1);
         }
         for entry in after.entries().iter().filter(|entry| !before.contains(entry.dot)) {
             changed = true;
-            self.meta.entries_digest = self.meta.entries_digest.wrapping_add(self.hash(path, entry)?);
+            let hash = self.hash(path, entry)?;
+            self.meta.entries_digest = self.meta.entries_digest.wrapping_add(hash);
             self.meta.entries += 1;
         }
         if !changed {
@@ -153,9 +156,9 @@ impl Commit {
         (self.writes, self.meta)
     }
 
-    fn hash(&self, path: &[u8], entry: &Entry) -> Result<u128> {
+    fn hash(&mut self, path: &[u8], entry: &Entry) -> Result<u128> {
         let id = self.meta.id(entry.dot.replica).ok_or_else(unknown_replica)?;
-        Ok(entry_hash(id, path, entry))
+        Ok(entry_hash(id, path, entry, &mut self.scratch))
     }
 }
 

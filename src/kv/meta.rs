@@ -280,16 +280,16 @@ impl Meta {
     pub(crate) const REPLICAS: (&'static [u8], &'static [u8]) = (b"r", b"s");
 }
 
-/// What one live entry adds to the digest.
-pub(crate) fn entry_hash(id: ReplicaId, path: &[u8], entry: &Entry) -> u128 {
-    let mut input = smallvec::SmallVec::<[u8; 256]>::new();
-    input.extend_from_slice(&id.to_bytes());
-    input.extend_from_slice(&entry.dot.seq.to_le_bytes());
+/// What one live entry adds to the digest. `scratch` is any buffer, for its memory.
+pub(crate) fn entry_hash(id: ReplicaId, path: &[u8], entry: &Entry, scratch: &mut Vec<u8>) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&id.to_bytes());
+    scratch.extend_from_slice(&entry.dot.seq.to_le_bytes());
     // Two parts of any length: the length of the first keeps them apart.
-    input.extend_from_slice(&(path.len() as u64).to_le_bytes());
-    input.extend_from_slice(path);
-    input.extend_from_slice(&entry.payload);
-    XxHash3_128::oneshot(&input)
+    scratch.extend_from_slice(&(path.len() as u64).to_le_bytes());
+    scratch.extend_from_slice(path);
+    scratch.extend_from_slice(&entry.payload);
+    XxHash3_128::oneshot(scratch)
 }
 
 /// What one replica adds to the digest; nothing before its first event.

@@ -126,13 +126,13 @@ impl Overlay {
     }
 
     fn touch(&mut self, path: &[u8]) -> Result<&mut Touched> {
-        if !self.rows.contains_key(path) {
-            self.room_for(1)?;
-            let before = self.space.row(path)?;
-            let now = before.clone();
-            self.rows.insert(Bytes::copy_from_slice(path), Touched { before, now });
+        if self.rows.contains_key(path) {
+            return Ok(self.rows.get_mut(path).expect("it is there"));
         }
-        Ok(self.rows.get_mut(path).expect("just inserted"))
+        self.room_for(1)?;
+        let before = self.space.row(path)?;
+        let now = before.clone();
+        Ok(self.rows.entry(Bytes::copy_from_slice(path)).or_insert(Touched { before, now }))
     }
 
     /// Refuses if `more` rows would be above the limit of a transaction.
@@ -186,8 +186,8 @@ impl Overlay {
     }
 
     /// Ends the transaction as one commit: each row written or deleted takes the next dot, in the order of paths. `None`:
-    /// nothing was written. The rows are for a pushed transaction.
-    pub(crate) fn into_commit(mut self) -> Result<Option<(Commit, Vec<PushedRow>)>> {
+    /// nothing was written. With `push`, also its rows as a pushed transaction has them.
+    pub(crate) fn into_commit(mut self, push: bool) -> Result<Option<(Commit, Vec<PushedRow>)>> {
         let mut rows = std::mem::take(&mut self.rows);
         rows.retain(|_path, touched| touched.now.has_pending() || touched.now != touched.before);
         if rows.is_empty() {
@@ -200,7 +200,7 @@ impl Overlay {
             return Err(Error::TooLarge { what: Limit::Events, is: hi, cap: SEQ_MAX });
         }
         let mut commit = Commit::new(self.space.tables, self.meta);
-        let mut pushed = Vec::with_capacity(rows.len());
+        let mut pushed = Vec::new();
         let mut seq = lo;
         for (path, touched) in rows {
             let deleted = !touched.now.has_pending();
@@ -216,6 +216,9 @@ impl Overlay {
             let path = event.path();
             commit.row(&path, &touched.before, &after)?;
             commit.event(dot, event);
+            if !push {
+                continue;
+            }
             let dropped = touched.before.dots().filter(|dot| !after.contains(*dot)).collect();
             let payload = after.entries().iter().find(|entry| entry.dot == dot).map(|entry| entry.payload.clone());
             pushed.push(PushedRow { path, payload, dropped });

@@ -80,7 +80,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// `before` and `after` the commit; `last_own`: after the origin's transaction before it.
-    pub(crate) fn new(space: SpaceId, before: Meta, after: &Meta, last_own: Option<&Meta>, rows: Vec<PushedRow>) -> Self {
+    pub(crate) fn new(space: SpaceId, before: &Meta, after: &Meta, last_own: Option<&Meta>, rows: Vec<PushedRow>) -> Self {
         let me = after.me.unwrap_or_default();
         let gained = |index: u32, seq: u64| last_own.is_none_or(|last| seq > last.seq(index));
         let deps = before

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::codec::{DecodeError, Reader, Writer};
+use crate::codec::{DecodeError, Reader, Writer, varint_len};
 
 /// A dot within one store: the index of its replica in that store, and its number. The index never leaves the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,15 +88,20 @@ impl Row {
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        let size: usize = self.entries.iter().map(|entry| entry.payload.len() + 12).sum();
-        let mut to = Writer::with_capacity(size + 2);
-        to.u64(self.entries.len() as u64);
+        // To the byte: bytes that are shared should not be moved once more to fit.
+        let size = |entry: &Entry| {
+            let (len, dot) = (entry.payload.len(), entry.dot);
+            varint_len(u64::from(dot.replica)) + varint_len(dot.seq) + varint_len(len as u64) + len
+        };
+        let count = self.entries.len() as u64;
+        let mut to = Writer::with_capacity(varint_len(count) + self.entries.iter().map(size).sum::<usize>());
+        to.u64(count);
         for entry in &self.entries {
             to.u64(u64::from(entry.dot.replica));
             to.u64(entry.dot.seq);
             to.bytes(&entry.payload);
         }
-        Bytes::from(to.into_vec().into_boxed_slice())
+        Bytes::from(to.into_vec())
     }
 
     /// The payloads share the memory of `bytes`.

@@ -149,7 +149,7 @@ impl Store {
     pub fn transact<R>(&self, body: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
         let tx = self.begin()?;
         let result = body(&tx)?;
-        tx.commit()?;
+        tx.finish(false)?;
         Ok(result)
     }
 
@@ -251,7 +251,7 @@ impl Writes for Store {
     fn write<R>(&self, body: impl FnOnce(&mut Overlay) -> Result<R>) -> Result<R> {
         let tx = self.begin()?;
         let result = (&tx).write(body)?;
-        tx.commit()?;
+        tx.finish(false)?;
         Ok(result)
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,6 +14,7 @@ use crate::codec::key::{Key, KeyWriter};
 use super::cursor::Range;
 use super::delete;
 use super::error::{Error, Result};
+use super::meta::Meta;
 use super::overlay::Overlay;
 use super::path::Spot;
 use super::place::handles;
@@ -33,10 +35,10 @@ pub struct Tx {
 }
 
 impl Tx {
-    pub(crate) fn begin(space: &std::sync::Arc<Space>) -> Result<Self> {
+    pub(crate) fn begin(space: &Arc<Space>) -> Result<Self> {
         let guard = space.lock()?;
         let meta = space.meta()?;
-        let overlay = Overlay::new(std::sync::Arc::clone(space), (*meta).clone());
+        let overlay = Overlay::new(Arc::clone(space), (*meta).clone());
         Ok(Self { overlay: RefCell::new(overlay), guard, not_send: PhantomData })
     }
 
@@ -77,7 +79,7 @@ impl Tx {
     /// # Errors
     /// The medium fails: [`Error::SyncFailed`]. Then it is not known whether the transaction is in.
     pub fn commit(self) -> Result<VersionVector> {
-        self.finish().map(|(version, _pushed)| version)
+        Ok(self.finish(false)?.0.version())
     }
 
     /// As [`commit`](Self::commit), and returns the transaction as bytes which any replica can
@@ -86,20 +88,20 @@ impl Tx {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_and_push(self) -> Result<Option<Pushed>> {
-        self.finish().map(|(_version, pushed)| pushed.and_then(push::Draft::encode))
+        Ok(self.finish(true)?.1.and_then(push::Draft::encode))
     }
 
-    fn finish(self) -> Result<(VersionVector, Option<push::Draft>)> {
+    /// The state after the commit, and with `push` the transaction itself.
+    pub(crate) fn finish(self, push: bool) -> Result<(Arc<Meta>, Option<push::Draft>)> {
         let Self { overlay, mut guard, .. } = self;
-        let overlay = overlay.into_inner();
-        let before = overlay.meta().clone();
-        let Some((commit, rows)) = overlay.into_commit()? else {
-            return Ok((before.version(), None));
+        let before = guard.space.meta()?;
+        let Some((commit, rows)) = overlay.into_inner().into_commit(push)? else {
+            return Ok((before, None));
         };
         let meta = guard.commit(commit)?;
-        let last_own = guard.state.last_own.replace(std::sync::Arc::clone(&meta));
-        let draft = push::Draft::new(guard.space.id, before, &meta, last_own.as_deref(), rows);
-        Ok((meta.version(), Some(draft)))
+        let last_own = guard.state.last_own.replace(Arc::clone(&meta));
+        let draft = push.then(|| push::Draft::new(guard.space.id, &before, &meta, last_own.as_deref(), rows));
+        Ok((meta, draft))
     }
 }
 
