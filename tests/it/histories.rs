@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tombolo::sim::{Counts, Runner, Schema, Situation, StoreSubject};
+use tombolo::sim::{Both, Counts, Naive, Runner, Schema, Situation, StoreSubject};
 
 const IN_EVERY_RUN: u64 = 10_000;
 
@@ -30,6 +30,16 @@ fn every_replica_reads_what_the_oracle_says_after_every_step() {
     }
     if wanted.is_some() {
         write_evidence(&counts);
+    }
+}
+
+#[test]
+fn the_store_does_what_a_naive_join_of_whole_states_does() {
+    let schema = Arc::new(Schema::every_kind());
+    let runner = Runner::new(&schema).seed(1 << 40).histories(1_000).threads(2);
+    let both = |replica| Both::new(StoreSubject::in_memory(replica, &schema), Naive::new(replica, &schema));
+    if let Err(failure) = runner.run(both) {
+        panic!("{failure}");
     }
 }
 
