@@ -12,7 +12,7 @@ use super::path::Parsed;
 use super::row::LocalDot;
 use super::space::{View, decode_row};
 
-/// Checks a frozen state. Cost: reads everything, and holds the dots of all live entries.
+/// Checks a frozen state. Cost: reads everything, and holds the dots of all live entries with their paths.
 pub(crate) fn check(view: &View) -> Result<()> {
     let rows_wrong = |what| Error::corrupt("ROWS")(DecodeError::new(0, what));
     let events_wrong = |what| Error::corrupt("EVENTS")(DecodeError::new(0, what));

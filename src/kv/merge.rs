@@ -10,8 +10,8 @@
 //! vv = vv join V; commit
 //! ```
 //!
-//! Everything is validated before anything is written: the delta is read twice, and nothing of it is kept in between but the
-//! live numbers and the new dots.
+//! Everything is validated before anything is written: the delta is read once to its end, and then again (twice, below the
+//! floor). Nothing of it is kept in between but the head and the live numbers.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -99,7 +99,7 @@ impl Overlay {
     pub(crate) fn put(&mut self, path: &[u8], payload: Bytes, replaces: Replaces<'_>) -> Result<()> {
         // Whatever the limits say: more than this no peer takes.
         let cap = self.space.file.settings.limits.value_bytes.min(VALUE_MAX as u64);
-        // A register has its stamp in front of the value.
+        // A register has its stamp in front of the value. Until kinds say so: 8 bytes too many for a lattice.
         let is = payload.len().saturating_sub(8) as u64;
         if is > cap {
             return Err(Error::TooLarge { what: Limit::Value, is, cap });

@@ -30,14 +30,15 @@ pub(crate) mod sealed {
 
     #[expect(unnameable_types, reason = "seals `Place`")]
     pub trait Reads: Clone {
-        /// The same place, standing still: what reads several rows reads them all at one moment.
+        /// The same place, standing still: what reads several rows reads them all at one moment. A transaction is itself, and moves
+        /// with its own writes alone.
         type Pinned: super::Place;
 
         fn pin(&self) -> Result<Self::Pinned>;
 
         fn row(&self, path: &[u8]) -> Result<Row>;
 
-        /// Up to `max` rows of a range, from the front or the back. Of a place that does not stand still: as of now.
+        /// Up to `max` rows of a range, from the front or the back. Of a place that is not pinned: as of now.
         fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>>;
 
         /// The replica of an index in a row. Only of a pinned place is the answer of the same moment as the row.

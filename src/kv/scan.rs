@@ -15,8 +15,8 @@ use super::path::{Kind, Leaf, PART_MIN, Parsed, parts_len};
 use super::place::Place;
 use super::place::sealed::Reads;
 
-/// Keys in order, lazily, and from both ends: as they are when the scan is made, however long it takes. A key comes once, with
-/// all its kinds. Cost: one seek for a key of any size.
+/// Keys in order, lazily, and from both ends: as they are when the scan is made, however long it takes. In a transaction, what it
+/// writes during the walk may show or not. A key comes once, with all its kinds. Cost: one seek for a key of any size.
 ///
 /// From [`Store::scan`](super::Store::scan), [`Map::fields`](super::Map::fields) and their like.
 pub struct Scan<C> {

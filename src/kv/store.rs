@@ -31,7 +31,7 @@ use super::tx::Tx;
 
 /// A replica of a space: reads and writes locally, merges with others. Cheap to clone; all clones are one store.
 ///
-/// Reads never wait for a writer, and writes never wait for the network. One writer at a time: others wait for it.
+/// Reads never wait for a transaction or an fsync, and writes never wait for the network. One writer at a time: others wait for it.
 #[derive(Clone)]
 pub struct Store {
     space: Arc<Space>,
@@ -64,7 +64,7 @@ impl Store {
 
     handles!(Store, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
 
-    /// Another space in the same file, made if it is new: its own replica, its own version, its own peers.
+    /// Another space in the same file, made if it is new, which is a commit: its own replica, its own version, its own peers.
     ///
     /// # Errors
     /// The name is longer than 256 bytes, or the medium fails.
@@ -117,7 +117,8 @@ impl Store {
         })
     }
 
-    /// Recomputes what the store keeps beside its rows — digest, counts, events — and compares. Cost: reads everything.
+    /// Recomputes what the store keeps beside its rows — digest, counts, events — and compares. Cost: reads everything, and holds
+    /// the path of each live entry.
     ///
     /// # Errors
     /// Something does not fit ([`Error::Corrupt`](super::Error::Corrupt)), or the medium fails.
@@ -134,6 +135,9 @@ impl Store {
     }
 
     /// Begins a transaction. For code with an error type of its own; [`transact`](Self::transact) is shorter.
+    ///
+    /// Each space has a writer lock of its own. Threads that hold transactions of several spaces at once must begin them in one
+    /// order, or they wait for each other for ever.
     ///
     /// # Errors
     /// This thread has a transaction open already ([`Error::WouldDeadlock`](super::Error::WouldDeadlock)), or the store was
@@ -212,7 +216,7 @@ impl Store {
     }
 
     /// Forgets the delete events up to `up_to`, to save space. Always safe: a peer that was behind them is told what is live
-    /// instead, which costs more bytes. Returns how many went.
+    /// instead, which costs more bytes. Nothing else forgets them. Returns how many went. Cost: reads every event up to `up_to`.
     ///
     /// # Errors
     /// The medium fails. Nothing was forgotten.
@@ -270,7 +274,8 @@ pub struct Status {
     pub version: VersionVector,
     /// Up to where delete events may have been forgotten.
     pub floor: VersionVector,
-    /// Rows: one for each register, flag, lattice, element of a set, and contributor to a counter.
+    /// Rows: one for each register, flag, lattice, element of a set, and contributor to a counter; and one for each reset of a
+    /// counter that its contributor has not taken into account yet.
     pub rows: u64,
     /// Live entries: more than rows where writes were concurrent.
     pub entries: u64,

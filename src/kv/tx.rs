@@ -64,7 +64,7 @@ impl Tx {
         self.write(|overlay| delete::rows(overlay, &range))
     }
 
-    /// The keys that begin with these parts, as the transaction sees them.
+    /// The keys that begin with these parts, as the transaction sees them. What it writes during the walk may show or not.
     pub fn scan(&self, prefix: impl Key) -> Scan<&Self> {
         Scan::keys(&self, prefix)
     }
@@ -74,7 +74,8 @@ impl Tx {
         Scan::bytes(&self, first_part.as_ref())
     }
 
-    /// Commits: durable here, and at once at every replica that hears of it. Returns the version right after.
+    /// Commits: durable here (but in memory), and whole or not at all at every replica that hears of it. Returns the version
+    /// right after.
     ///
     /// # Errors
     /// The medium fails: [`Error::SyncFailed`]. Then it is not known whether the transaction is in.
@@ -83,7 +84,8 @@ impl Tx {
     }
 
     /// As [`commit`](Self::commit), and returns the transaction as bytes which any replica can
-    /// [`apply`](super::Store::apply). `None`: it wrote nothing.
+    /// [`apply`](super::Store::apply). `None`: it wrote nothing, or more than the 16 MiB of a frame; then it is committed all the
+    /// same, and a delta carries it.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).

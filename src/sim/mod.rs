@@ -12,7 +12,7 @@
 //! # Checking one's own schema
 //!
 //! Declare the cells that the application uses, and run as many histories as there is time for. Here the subject is the naive
-//! replica; with a store, the last line makes one.
+//! replica; for a store, `run` gets `|replica| StoreSubject::in_memory(replica, &schema)`.
 //!
 //! ```
 //! use std::sync::Arc;

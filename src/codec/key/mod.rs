@@ -46,7 +46,8 @@ use super::DecodeError;
 /// A key, or a part of one: text, bytes, an integer, a bool, a 16-byte id, or a tuple of up to eight of them. Tuples within
 /// tuples flatten: `("a", ("b", 1))` and `("a", "b", 1)` are one key.
 ///
-/// A slice or vector of bytes is bytes; an array of sixteen is an id, as a [`Uuid`](uuid::Uuid) is. They are different keys.
+/// A slice or vector of bytes is bytes; an array of sixteen is an id, as a [`Uuid`](uuid::Uuid) is. They are different keys. Other
+/// arrays are none: write `&b"abc"[..]`. Nor are `usize` and `isize`, since a key that one replica can read, all can.
 ///
 /// For a type of one's own: write its parts in the order in which its values compare. A type that borrows another
 /// ([`Borrow`](core::borrow::Borrow)) must write what the other writes.

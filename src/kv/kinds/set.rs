@@ -80,7 +80,8 @@ impl<T: OwnedKey, C: Place> Set<T, C> {
         Ok(self.place.rows(&Range::prefix(self.spot.bytes()?), false, 1)?.is_empty())
     }
 
-    /// The elements, in order, lazily, and from both ends: as they are at this call, however long the walk takes.
+    /// The elements, in order, lazily, and from both ends: as they are at this call, however long the walk takes. In a transaction,
+    /// what it writes during the walk may show or not: a walk that inserts ahead of itself does not end.
     ///
     /// # Errors
     /// The key is none, or the medium fails.

@@ -32,7 +32,8 @@ use pages::Pages;
 /// for each thousand). A larger commit prepares its state beside the newest one, and readers wait for nothing.
 const IN_PLACE_WRITES_MAX: usize = 4096;
 
-/// A backend that keeps everything in memory. A clone is the same store; a new one is [`Memory::default`].
+/// A backend that keeps everything in memory. A clone is the same memory; a new one is [`Memory::default`]. Open one
+/// [`Store`](crate::Store) at a time on clones of one: two have two writer locks, and lose each other's writes.
 ///
 /// A `sync` commit is like any other: what is here is lost with the process.
 ///
