@@ -5,6 +5,9 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::codec::DecodeError;
+use crate::codec::key::{Key, KeyReader, KeyWriter, OwnedKey};
+
 /// A replica: 128 random bits, made when a space is first written to. Never derived from a host, a device or a user, since
 /// a name that can come back would come back with other events.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +31,18 @@ impl ReplicaId {
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
+    }
+}
+
+impl Key for ReplicaId {
+    fn encode(&self, to: &mut KeyWriter) {
+        to.id(self.to_bytes());
+    }
+}
+
+impl OwnedKey for ReplicaId {
+    fn decode(from: &mut KeyReader<'_>) -> Result<Self, DecodeError> {
+        from.id().map(Self::from_bytes)
     }
 }
 

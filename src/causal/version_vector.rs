@@ -35,10 +35,10 @@ impl VersionVector {
         self.seqs.get(&replica).copied().unwrap_or(0)
     }
 
-    /// Whether it has an event.
+    /// Whether it has an event. No vector has one whose number is 0.
     #[must_use]
     pub fn contains(&self, dot: Dot) -> bool {
-        dot.seq <= self.get(dot.replica)
+        dot.is_event() && dot.seq <= self.get(dot.replica)
     }
 
     /// Whether it has every event of `other`.

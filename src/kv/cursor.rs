@@ -85,6 +85,8 @@ pub(crate) struct Cursor<P> {
     front: VecDeque<(Bytes, Row)>,
     back: VecDeque<(Bytes, Row)>,
     page: usize,
+    /// A page could not be read: the walk has told so, and is over.
+    failed: bool,
 }
 
 impl<P: Reads> Cursor<P> {
@@ -92,7 +94,7 @@ impl<P: Reads> Cursor<P> {
     const PAGE_MAX: usize = 256;
 
     pub(crate) const fn new(place: P, range: Range) -> Self {
-        Self { place, range, front: VecDeque::new(), back: VecDeque::new(), page: Self::PAGE_FIRST }
+        Self { place, range, front: VecDeque::new(), back: VecDeque::new(), page: Self::PAGE_FIRST, failed: false }
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<(Bytes, Row)>> {
@@ -116,7 +118,10 @@ impl<P: Reads> Cursor<P> {
     }
 
     fn fetch(&mut self, from_back: bool) -> Result<VecDeque<(Bytes, Row)>> {
-        let rows = self.place.rows(&self.range, from_back, self.page)?;
+        if self.failed {
+            return Ok(VecDeque::new());
+        }
+        let rows = self.place.rows(&self.range, from_back, self.page).inspect_err(|_error| self.failed = true)?;
         self.page = (self.page * 2).min(Self::PAGE_MAX);
         Ok(rows.into())
     }

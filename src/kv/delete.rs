@@ -6,7 +6,7 @@ use super::cursor::Range;
 use super::error::{Error, Result};
 use super::kinds::counter;
 use super::overlay::Overlay;
-use super::path::{Leaf, Parsed};
+use super::path::{Leaf, Parsed, RESET};
 
 /// The rows of one key, of every kind; of one field, in the map at `base`.
 pub(crate) fn key_range(base: &[u8], key: impl Key) -> Result<Range> {
@@ -23,19 +23,22 @@ pub(crate) fn rows(overlay: &mut Overlay, range: &Range) -> Result<u64> {
     let rows = overlay.chunk(range, false, usize::MAX)?;
     let leaf = |path: &[u8]| Parsed::of(path).map_or(Leaf::Unknown(0), |parsed| parsed.leaf);
     // A counter's part leaves a reset.
-    let more = rows.iter().map(|(path, _row)| if matches!(leaf(path), Leaf::CounterPart(_)) { 2 } else { 1 });
+    let more = rows.iter().map(|(path, _row)| {
+        let part = matches!(leaf(path), Leaf::CounterPart(_)) && !overlay.has_touched(&[path, &[RESET][..]].concat());
+        u64::from(!overlay.has_touched(path)) + u64::from(part)
+    });
     overlay.room_for(more.sum())?;
     let mut deleted = 0;
-    for (path, _row) in rows {
-        let leaf = leaf(&path);
-        deleted += u64::from(match leaf {
-            Leaf::CounterPart(contributor) => counter::delete_part(overlay, &path, contributor)?,
+    for (path, row) in rows {
+        match leaf(&path) {
+            Leaf::CounterPart(contributor) => counter::delete_part(overlay, path, row, contributor)?,
             // It tells a contributor of an earlier delete, and that stays true.
-            Leaf::CounterReset(_contributor) => false,
+            Leaf::CounterReset(_contributor) => continue,
             Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => {
-                overlay.delete_row(&path)?
+                overlay.delete_known(path, row);
             }
-        });
+        }
+        deleted += 1;
     }
     Ok(deleted)
 }

@@ -249,7 +249,12 @@ impl<'a> Merge<'a> {
             let ours = decode_row(&bytes)?;
             let mut after = ours.clone();
             after.retain(|entry| !self.is_gone(entry.dot));
-            self.commit.row(&path, &ours, &after)?;
+            if self.commit.row(&path, &ours, &after)? {
+                let leaf = Parsed::of(&path).map_err(Error::corrupt("ROWS"))?.leaf;
+                if in_conflict(leaf, &after) {
+                    self.conflicts.insert(RowPath::new(path));
+                }
+            }
         }
         if !mutant::is(Mutant::FloorNotRaised) {
             for (replica, local) in self.checked.head.replicas.iter().zip(&self.locals) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -43,11 +44,25 @@ pub(crate) struct Overlay {
     meta: Meta,
     stamp: Option<Hlc>,
     rows: BTreeMap<Bytes, Touched>,
+    /// Counts what was written and deleted: an operation that fails after it has counted is half done.
+    changes: u64,
+    /// Tells this transaction from others of the process.
+    id: u64,
 }
 
 impl Overlay {
     pub(crate) fn new(space: Arc<Space>, meta: Meta) -> Self {
-        Self { space, meta, stamp: None, rows: BTreeMap::new() }
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        Self { space, meta, stamp: None, rows: BTreeMap::new(), changes: 0, id }
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) const fn meta(&self) -> &Meta {
@@ -97,13 +112,6 @@ impl Overlay {
 
     /// Writes an entry.
     pub(crate) fn put(&mut self, path: &[u8], payload: Bytes, replaces: Replaces<'_>) -> Result<()> {
-        // Whatever the limits say: more than this no peer takes.
-        let cap = self.space.file.settings.limits.value_bytes.min(VALUE_MAX as u64);
-        // A register has its stamp in front of the value. Until kinds say so: 8 bytes too many for a lattice.
-        let is = payload.len().saturating_sub(8) as u64;
-        if is > cap {
-            return Err(Error::TooLarge { what: Limit::Value, is, cap });
-        }
         let touched = self.touch(path)?;
         touched.now.retain(|entry| {
             let goes = match replaces {
@@ -113,7 +121,16 @@ impl Overlay {
             !goes
         });
         touched.now.push(Entry { dot: LocalDot::PENDING, payload });
+        self.changes += 1;
         Ok(())
+    }
+
+    /// Refuses a user's value that is larger than the limit.
+    pub(crate) fn fits(&self, value: &[u8]) -> Result<()> {
+        // Whatever the limits say: more than this no peer takes.
+        let cap = self.space.file.settings.limits.value_bytes.min(VALUE_MAX as u64);
+        let is = value.len() as u64;
+        if is > cap { Err(Error::TooLarge { what: Limit::Value, is, cap }) } else { Ok(()) }
     }
 
     /// Drops every entry of a row. Returns whether there was one.
@@ -122,7 +139,20 @@ impl Overlay {
             return Ok(false);
         }
         self.touch(path)?.now = Row::default();
+        self.changes += 1;
         Ok(true)
+    }
+
+    /// Drops every entry of a row that was just read.
+    pub(crate) fn delete_known(&mut self, path: Bytes, row: Row) {
+        let touched = self.rows.entry(path).or_insert_with(|| Touched { before: row, now: Row::default() });
+        touched.now = Row::default();
+        self.changes += 1;
+    }
+
+    /// Whether the transaction has touched a row.
+    pub(crate) fn has_touched(&self, path: &[u8]) -> bool {
+        self.rows.contains_key(path)
     }
 
     fn touch(&mut self, path: &[u8]) -> Result<&mut Touched> {

@@ -43,6 +43,11 @@ pub(crate) mod sealed {
 
         /// The replica of an index in a row. Only of a pinned place is the answer of the same moment as the row.
         fn replica(&self, index: u32) -> Result<ReplicaId>;
+
+        /// The transaction that this place is in.
+        fn transaction(&self) -> Option<u64> {
+            None
+        }
     }
 
     #[expect(unnameable_types, reason = "seals `WritePlace`")]

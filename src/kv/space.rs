@@ -121,16 +121,18 @@ impl File {
         }
         let key = Bytes::from([NAME, name.as_bytes()].concat());
         if let Some(value) = self.backend.get(Tables::FILE, &key)? {
-            let corrupt = Error::corrupt("list of spaces");
-            let mut from = Reader::new(&value);
-            let number = from.u32().map_err(&corrupt)?;
-            if SpaceId::from_bytes(from.array().map_err(&corrupt)?) != id || number == 0 || number > Tables::SPACES_MAX {
-                return Err(corrupt(from.error("a space that cannot be")));
+            let (number, found) = decode_space(&value)?;
+            if found != id {
+                return Err(Error::corrupt("list of spaces")(DecodeError::new(0, "a space with the id of another")));
             }
             return Ok(number);
         }
         let names = self.backend.range(Tables::FILE, (Bound::Included(NAME), Bound::Excluded(b"o")))?;
-        let number = u32::try_from(names.count() + 1).unwrap_or(u32::MAX);
+        let mut highest = 0;
+        for space in names {
+            highest = highest.max(decode_space(&space?.1)?.0);
+        }
+        let number = highest + 1;
         if number > Tables::SPACES_MAX {
             return Err(Error::Refused("the file has as many spaces as it can hold"));
         }
@@ -298,6 +300,19 @@ impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").field("commit", &self.meta.commit).finish_non_exhaustive()
     }
+}
+
+/// The number and the id of a space.
+fn decode_space(value: &[u8]) -> Result<(u32, SpaceId)> {
+    let corrupt = Error::corrupt("list of spaces");
+    let mut from = Reader::new(value);
+    let number = from.u32().map_err(&corrupt)?;
+    let id = SpaceId::from_bytes(from.array().map_err(&corrupt)?);
+    from.finish().map_err(&corrupt)?;
+    if !(1..=Tables::SPACES_MAX).contains(&number) {
+        return Err(corrupt(DecodeError::new(0, "a space with a number that cannot be")));
+    }
+    Ok((number, id))
 }
 
 fn load_meta(read: &(impl Read + ?Sized), tables: Tables) -> Result<Meta> {

@@ -1,6 +1,6 @@
 //! A transaction: several keys, atomic here and at every replica.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -31,6 +31,8 @@ use super::space::{Space, WriterGuard};
 pub struct Tx {
     overlay: RefCell<Overlay>,
     guard: WriterGuard,
+    /// A write failed halfway: what it has done cannot be told from what it has not.
+    half_done: Cell<bool>,
     not_send: PhantomData<Rc<()>>,
 }
 
@@ -39,7 +41,8 @@ impl Tx {
         let guard = space.lock()?;
         let meta = space.meta()?;
         let overlay = Overlay::new(Arc::clone(space), (*meta).clone());
-        Ok(Self { overlay: RefCell::new(overlay), guard, not_send: PhantomData })
+        let overlay = RefCell::new(overlay);
+        Ok(Self { overlay, guard, half_done: Cell::new(false), not_send: PhantomData })
     }
 
     handles!(&Tx, |this| this, |_this, key, kind| Spot::new(&[], key, kind));
@@ -93,8 +96,21 @@ impl Tx {
         Ok(self.finish(true)?.1.and_then(push::Draft::encode))
     }
 
+    fn refuse_if_half_done(&self) -> Result<()> {
+        if self.half_done.get() {
+            return Err(Error::Refused("a write of the transaction failed halfway: drop it and begin another"));
+        }
+        Ok(())
+    }
+
+    /// A user's `Serialize` or `Lattice` that uses the transaction it is written by.
+    const fn within_itself() -> Error {
+        Error::Refused("a transaction is used from within one of its own writes")
+    }
+
     /// The state after the commit, and with `push` the transaction itself.
     pub(crate) fn finish(self, push: bool) -> Result<(Arc<Meta>, Option<push::Draft>)> {
+        self.refuse_if_half_done()?;
         let Self { overlay, mut guard, .. } = self;
         let before = guard.space.meta()?;
         let Some((commit, rows)) = overlay.into_inner().into_commit(push)? else {
@@ -121,28 +137,37 @@ impl Reads for &Tx {
     }
 
     fn row(&self, path: &[u8]) -> Result<Row> {
-        self.overlay.borrow().row(path)
+        self.overlay.try_borrow().map_err(|_busy| Tx::within_itself())?.row(path)
     }
 
     fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
-        self.overlay.borrow().chunk(range, from_back, max)
+        self.overlay.try_borrow().map_err(|_busy| Tx::within_itself())?.chunk(range, from_back, max)
     }
 
     fn replica(&self, index: u32) -> Result<ReplicaId> {
-        let mut overlay = self.overlay.borrow_mut();
+        let mut overlay = self.overlay.try_borrow_mut().map_err(|_busy| Tx::within_itself())?;
         if index == u32::MAX {
             return Ok(overlay.me()?.1);
         }
         overlay.meta().id(index).ok_or_else(super::commit::unknown_replica)
+    }
+
+    fn transaction(&self) -> Option<u64> {
+        self.overlay.try_borrow().ok().map(|overlay| overlay.id())
     }
 }
 
 impl Writes for &Tx {
     fn write<R>(&self, body: impl FnOnce(&mut Overlay) -> Result<R>) -> Result<R> {
         match self.overlay.try_borrow_mut() {
-            Ok(mut overlay) => body(&mut overlay),
-            // A user's `Serialize` or `Lattice` that writes to the transaction it is written by.
-            Err(_busy) => Err(Error::Refused("a transaction is written to from within one of its own writes")),
+            Ok(mut overlay) => {
+                self.refuse_if_half_done()?;
+                let changes = overlay.changes();
+                let result = body(&mut overlay);
+                self.half_done.set(result.is_err() && overlay.changes() != changes);
+                result
+            }
+            Err(_busy) => Err(Tx::within_itself()),
         }
     }
 }

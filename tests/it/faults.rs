@@ -53,6 +53,13 @@ impl<R: AsRead> Read for Failing<R> {
 
     fn range(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'_>> {
         let rows = self.health.read(|| self.inner.as_read().range(table, range))?;
+        if table == TableId(0) {
+            // As a medium that gives nothing more after an error.
+            let mut failed = false;
+            let until_error =
+                rows.map(|row| self.health.read(|| row)).take_while(|row| !std::mem::replace(&mut failed, row.is_err()));
+            return Ok(Box::new(until_error.collect::<Vec<_>>().into_iter()));
+        }
         Ok(Box::new(rows.map(|row| self.health.read(|| row))))
     }
 
@@ -231,4 +238,66 @@ fn a_space_whose_name_cannot_be_written_closes_the_file() {
     store.space("new").unwrap().counter("n").add(1).unwrap();
     assert_eq!(store.counter("n").get().unwrap(), 2);
     store.check().unwrap();
+}
+
+#[test]
+fn a_space_made_on_a_failing_medium_is_none_of_the_others() {
+    // A read error was counted as a space: the new one got the number of another.
+    for reads in 0..40 {
+        let (medium, health) = (Memory::default(), Health::new());
+        let store = store_on(&medium, &health);
+        for name in ["a", "b", "c"] {
+            store.space(name).unwrap().register::<String>("name").set(name).unwrap();
+        }
+        health.reads.store(reads, Ordering::Relaxed);
+        let _made_or_not = store.space("d");
+        health.reads.store(-1, Ordering::Relaxed);
+        let made = store.space("d").unwrap();
+        assert_eq!(made.register::<String>("name").get().unwrap(), None);
+        made.register::<String>("name").set("d").unwrap();
+        for name in ["a", "b", "c"] {
+            let space = store.space(name).unwrap();
+            assert_eq!(space.register::<String>("name").get().unwrap().as_deref(), Some(name));
+            space.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_walk_that_fails_tells_so_once_and_is_over() {
+    let (medium, health) = (Memory::default(), Health::new());
+    let store = store_on(&medium, &health);
+    store.transact(|tx| (0..1000).try_for_each(|number| tx.set::<u32>("s").insert(&number))).unwrap();
+    for from_back in [false, true] {
+        let mut walk = store.set::<u32>("s").iter().unwrap();
+        health.reads.store(100, Ordering::Relaxed);
+        let mut next = || if from_back { walk.next_back() } else { walk.next() };
+        let items: Vec<_> = std::iter::from_fn(&mut next).take(5000).collect();
+        health.reads.store(-1, Ordering::Relaxed);
+        assert!(items.len() < 1000);
+        assert_eq!(items.iter().filter(|item| item.is_err()).count(), 1);
+        assert!(items.last().unwrap().is_err());
+    }
+}
+
+#[test]
+fn a_delete_that_fails_halfway_is_not_committed() {
+    for reads in 0..60 {
+        let (medium, health) = (Memory::default(), Health::new());
+        let store = store_on(&medium, &health);
+        (0..5).for_each(|number| store.set::<u32>("s").insert(&number).unwrap());
+        let friend = replica(9);
+        friend.counter("s").add(1).unwrap();
+        send(&friend, &store);
+        let tx = store.begin().unwrap();
+        health.reads.store(reads, Ordering::Relaxed);
+        let deleted = tx.delete("s");
+        health.reads.store(-1, Ordering::Relaxed);
+        let committed = tx.commit();
+        let left = (store.set::<u32>("s").len().unwrap(), store.counter("s").get().unwrap());
+        match deleted {
+            Ok(_) => assert_eq!((left, committed.is_ok()), ((0, 0), true)),
+            Err(_) => assert_eq!(left, (5, 1), "after {reads} reads"),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tombolo::causal::ReplicaId;
-use tombolo::kv::Kind;
+use tombolo::kv::{Kind, Limits};
 use tombolo::{Error, Store};
 
 use crate::sync::{exchange, replica};
@@ -277,7 +277,7 @@ fn an_undecodable_value_is_an_error_with_its_key_and_stays() {
 /// Each row was counted twice, as if it were a counter's, so that a set above half of the limit could not be cleared.
 #[test]
 fn what_one_transaction_may_write_one_may_delete() {
-    let mut limits = tombolo::kv::Limits::default();
+    let mut limits = Limits::default();
     limits.rows_per_transaction = 1_000;
     let store = Store::options().replica(ReplicaId::from_u128(1)).limits(limits).in_memory();
     store.transact(|tx| (0..1_000).try_for_each(|number| tx.set::<u32>("s").insert(&number))).unwrap();
@@ -304,7 +304,7 @@ fn ids_are_of_a_space() {
 /// A value above the protocol's limit, written because the options said so, could never be sent to anybody.
 #[test]
 fn no_option_raises_the_limit_of_a_value() {
-    let mut limits = tombolo::kv::Limits::default();
+    let mut limits = Limits::default();
     limits.value_bytes = u64::MAX;
     let store = Store::options().replica(ReplicaId::from_u128(1)).limits(limits).in_memory();
     let cap = tombolo::kv::VALUE_MAX;
@@ -312,4 +312,72 @@ fn no_option_raises_the_limit_of_a_value() {
     assert!(matches!(too_large, Err(Error::TooLarge { .. })));
     store.register::<String>("k").set(&"v".repeat(cap - 5)).unwrap();
     exchange(&store, &replica(2));
+}
+
+#[test]
+fn an_add_that_does_not_fit_keeps_the_reset_on_its_way() {
+    // The reset was dropped first: when the part then had no room, the deleted 5 came back with the next commit.
+    let mut limits = Limits::default();
+    limits.rows_per_transaction = 2;
+    let r = Store::options().replica(ReplicaId::from_u128(1)).limits(limits).in_memory();
+    let x = replica(2);
+    r.counter("c").add(5).unwrap();
+    exchange(&r, &x);
+    x.counter("c").reset().unwrap();
+    r.counter("c").add(3).unwrap();
+    exchange(&x, &r);
+    assert_eq!(r.counter("c").get().unwrap(), 3);
+    let tx = r.begin().unwrap();
+    tx.register::<u8>("other").set(&1).unwrap();
+    assert!(matches!(tx.counter("c").add(1), Err(Error::TooLarge { .. })));
+    assert!(matches!(tx.flag("f").enable(), Err(Error::Refused(_))), "a write that failed halfway ends the transaction");
+    assert!(tx.commit().is_err());
+    assert_eq!(r.counter("c").get().unwrap(), 3);
+    r.counter("c").add(1).unwrap();
+    exchange(&x, &r);
+    assert_eq!(x.counter("c").get().unwrap(), 4);
+}
+
+#[test]
+fn a_transaction_that_refused_a_write_as_a_whole_goes_on() {
+    let store = replica(1);
+    let tx = store.begin().unwrap();
+    tx.counter("c").add(i64::MAX).unwrap();
+    assert!(matches!(tx.counter("c").add(1), Err(Error::Overflow { .. })));
+    assert!(matches!(tx.register::<u8>(()).set(&1), Err(Error::Refused(_))));
+    tx.flag("f").enable().unwrap();
+    tx.commit().unwrap();
+    assert!(store.flag("f").get().unwrap());
+}
+
+#[test]
+fn what_was_seen_of_an_uncommitted_write_is_refused_later() {
+    let store = replica(1);
+    let tx = store.begin().unwrap();
+    tx.register::<u8>("r").set(&1).unwrap();
+    let seen = tx.register::<u8>("r").read().unwrap();
+    tx.commit().unwrap();
+    assert!(matches!(store.register::<u8>("r").set_over(&seen, &2), Err(Error::Refused(_))));
+    assert_eq!(store.register::<u8>("r").siblings().unwrap().len(), 1);
+}
+
+#[test]
+fn rows_that_a_transaction_has_touched_count_once() {
+    let mut limits = Limits::default();
+    limits.rows_per_transaction = 10;
+    let store = Store::options().limits(limits).in_memory();
+    let tx = store.begin().unwrap();
+    for key in 0..6 {
+        tx.register::<u8>(("k", key)).set(&1).unwrap();
+    }
+    assert_eq!(tx.delete_prefix("k").unwrap(), 6);
+    tx.commit().unwrap();
+    assert_eq!(store.status().unwrap().rows, 0);
+}
+
+#[test]
+fn a_replica_is_a_key() {
+    let (store, id) = (replica(1), ReplicaId::from_u128(7));
+    store.set::<ReplicaId>("members").insert(&id).unwrap();
+    assert_eq!(store.set::<ReplicaId>("members").iter().unwrap().map(Result::unwrap).collect::<Vec<_>>(), [id]);
 }

@@ -23,7 +23,7 @@ use crate::kv::delete;
 use crate::kv::error::{Error, Result};
 use crate::kv::mutant::{self, Mutant};
 use crate::kv::overlay::{Overlay, Replaces};
-use crate::kv::path::{Leaf, Parsed, Spot, key_of};
+use crate::kv::path::{Leaf, Parsed, RESET, Spot, key_of};
 use crate::kv::place::{Place, WritePlace};
 use crate::kv::row::{Entry, LocalDot, Row};
 use crate::kv::store::Store;
@@ -216,26 +216,28 @@ fn add(overlay: &mut Overlay, spot: &Spot, amount: i64) -> Result<()> {
     };
     let overflow = || Error::Overflow { key: key_of(&path) };
     let part = Part { cum: part.cum.checked_add(amount).ok_or_else(overflow)?, ..part };
+    // The part before the reset: without room for both, the reset must stay.
+    overlay.put(&path, part.encode(), Replaces::All)?;
     if !reset_row.is_empty() {
         overlay.delete_row(&reset_path)?;
     }
-    overlay.put(&path, part.encode(), Replaces::All)
+    Ok(())
 }
 
-/// Deletes the part of a contributor: drops it, and addresses a reset to the contributor.
-pub(crate) fn delete_part(overlay: &mut Overlay, path: &[u8], contributor: ReplicaId) -> Result<bool> {
-    let row = overlay.row(path)?;
-    let Some(entry) = last(&row) else { return Ok(false) };
+/// Deletes the part of a contributor, in a row that was just read: addresses a reset to the contributor, and drops it.
+pub(crate) fn delete_part(overlay: &mut Overlay, path: Bytes, row: Row, contributor: ReplicaId) -> Result<()> {
     let (_index, me) = overlay.me()?;
-    let reset_path = [path, &[super::super::path::RESET]].concat();
+    let reset_path = [&path, &[RESET][..]].concat();
     if contributor == me {
         overlay.delete_row(&reset_path)?;
-    } else if !mutant::is(Mutant::ResetsNotAddressed) {
+    } else if !mutant::is(Mutant::ResetsNotAddressed)
+        && let Some(entry) = last(&row)
         // A part that cannot be read cannot be reset either; it goes all the same.
-        if let Ok(part) = Part::decode(entry) {
-            let reset = Reset { frame: part.frame, seq: entry.dot.seq, cum: part.cum };
-            overlay.put(&reset_path, reset.encode(), Replaces::All)?;
-        }
+        && let Ok(part) = Part::decode(entry)
+    {
+        let reset = Reset { frame: part.frame, seq: entry.dot.seq, cum: part.cum };
+        overlay.put(&reset_path, reset.encode(), Replaces::All)?;
     }
-    overlay.delete_row(path)
+    overlay.delete_known(path, row);
+    Ok(())
 }

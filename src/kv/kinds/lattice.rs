@@ -93,7 +93,9 @@ impl<T: Lattice + NonCausal + Value, C: WritePlace> LatticeCell<T, C> {
             if !value.join(delta) && only_if_new {
                 return Ok(false);
             }
-            overlay.put(path, Bytes::from(encode_value(path, &value)?), Replaces::All)?;
+            let value = encode_value(path, &value)?;
+            overlay.fits(&value)?;
+            overlay.put(path, Bytes::from(value), Replaces::All)?;
             Ok(true)
         })
     }

@@ -68,6 +68,8 @@ pub struct Seen<T> {
     pub values: Vec<T>,
     path: Vec<u8>,
     dots: Vec<Dot>,
+    /// It was read in this transaction, which had written to the register.
+    within: Option<u64>,
 }
 
 /// The register under a key. From [`Store::register`].
@@ -149,7 +151,9 @@ impl<T: Value, C: Place> Register<T, C> {
                 dots.push(Dot::new(place.replica(entry.dot.replica)?, entry.dot.seq));
             }
         }
-        Ok(Seen { values, path: path.to_vec(), dots })
+        let own = row.entries().iter().any(|entry| entry.dot == LocalDot::PENDING);
+        let within = if own { place.transaction() } else { None };
+        Ok(Seen { values, path: path.to_vec(), dots, within })
     }
 }
 
@@ -169,7 +173,7 @@ impl<T: Value, C: WritePlace> Register<T, C> {
     /// a merge arrived loses nothing.
     ///
     /// # Errors
-    /// As [`set`](Self::set); or `seen` was read from another key.
+    /// As [`set`](Self::set); or `seen` was read from another key, or in another transaction that had written here.
     pub fn set_over<Q: Serialize + ?Sized>(&self, seen: &Seen<T>, value: &Q) -> Result<()>
     where
         T: Borrow<Q>,
@@ -177,19 +181,23 @@ impl<T: Value, C: WritePlace> Register<T, C> {
         if seen.path != self.spot.bytes()? {
             return Err(Error::Refused("what was seen was read from another key"));
         }
-        self.write(value, Some(&seen.dots))
+        self.write(value, Some(seen))
     }
 
-    fn write<Q: Serialize + ?Sized>(&self, value: &Q, over: Option<&[Dot]>) -> Result<()> {
+    fn write<Q: Serialize + ?Sized>(&self, value: &Q, over: Option<&Seen<T>>) -> Result<()> {
         let path = self.spot.bytes()?;
         let value = encode_value(path, value)?;
         self.place.write(|overlay| {
+            overlay.fits(&value)?;
             let stamp = overlay.stamp()?;
             let payload = Bytes::from([&stamp.to_bits().to_be_bytes()[..], &value].concat());
             match over {
                 None => overlay.put(path, payload, Replaces::All),
-                Some(dots) => {
-                    let mut dots: Vec<_> = dots.iter().filter_map(|dot| overlay.meta().local_dot(*dot)).collect();
+                Some(seen) => {
+                    if seen.within.is_some_and(|transaction| transaction != overlay.id()) {
+                        return Err(Error::Refused("what was seen is a write of another transaction: read it again"));
+                    }
+                    let mut dots: Vec<_> = seen.dots.iter().filter_map(|dot| overlay.meta().local_dot(*dot)).collect();
                     dots.sort_unstable();
                     overlay.put(path, payload, Replaces::Only(&dots))
                 }
