@@ -56,8 +56,9 @@ pub mod storage;
 #[cfg(feature = "std")]
 pub mod system;
 
+pub use causal::{ReplicaId, VersionVector};
 #[cfg(feature = "std")]
-pub use kv::{Error, Result, Store, Tx};
+pub use kv::{Delta, Error, Merged, Options, Result, Snapshot, Store, Tx};
 
 /// The example of the README runs.
 #[cfg(all(doctest, feature = "std"))]

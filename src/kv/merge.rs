@@ -36,6 +36,7 @@ use super::space::{Space, decode_row};
 
 /// What a merge did.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Merged {
     /// Whether anything changed: rows, or what this store has seen.
     pub changed: bool,

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::causal::ReplicaId;
 use crate::codec::DecodeError;
+pub(crate) use crate::codec::key::PART_MIN;
 use crate::codec::key::{Key, KeyBuf, KeyReader, KeyWriter};
 
 use super::error::{Error, Limit, Result};
@@ -27,9 +28,6 @@ pub const PATH_MAX: usize = 1024;
 
 /// The longest path that is taken from a peer. Above [`PATH_MAX`] by what a counter adds to it. Fixed by the protocol.
 pub(crate) const PATH_HARD_MAX: usize = PATH_MAX + 32;
-
-/// The first byte that starts a part of a key; everything below is a kind.
-pub(crate) const PART_MIN: u8 = 0x20;
 
 /// Marks the row of a reset, behind the contributor's id.
 pub(crate) const RESET: u8 = 0x01;
@@ -182,11 +180,7 @@ impl Parsed {
 
 /// How many bytes of parts stand in front of the first kind byte, or the end.
 pub(crate) fn parts_len(bytes: &[u8]) -> Result<usize, DecodeError> {
-    let mut from = KeyReader::new(bytes);
-    while from.rest().first().is_some_and(|byte| *byte >= PART_MIN) {
-        from.skip_part()?;
-    }
-    Ok(from.position())
+    Ok(KeyReader::new(bytes).skip_parts()?.len())
 }
 
 /// The smallest byte string above all that begin with `prefix`; `None` if there is none.

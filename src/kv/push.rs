@@ -10,6 +10,7 @@
 //! brought it. One that has not must wait or ask for a delta: applying it all the same shows states that never were.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,9 +36,16 @@ const DELETE: u8 = 2;
 
 /// A transaction as bytes, from [`Tx::commit_and_push`](super::Tx::commit_and_push), to be carried by anything and applied any
 /// number of times, in any order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pushed {
     bytes: Vec<u8>,
+}
+
+/// A length, not contents: a log line must not show what an application stores.
+impl fmt::Debug for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pushed").field("bytes", &self.bytes.len()).finish()
+    }
 }
 
 impl AsRef<[u8]> for Pushed {

@@ -15,7 +15,7 @@
 //! - A part starts with `0x20..=0x7F`. A byte below [`PART_MIN`] never starts one, so a store may put a byte of its own there,
 //!   directly behind a key.
 //! - **No part begins another.** So a key begins with the parts `p` exactly if its bytes begin with those of `p`, whatever
-//!   follows them, and such keys are the range `p .. p ++ 0xFF` ([`PREFIX_END`]).
+//!   follows them.
 //!
 //! ```
 //! use tombolo::codec::key::KeyBuf;
@@ -67,10 +67,6 @@ pub trait OwnedKey: Key + Sized {
 
 /// The least byte that starts a part.
 pub const PART_MIN: u8 = 0x20;
-
-/// Above every byte that starts a part, and above a store's own: the keys that begin with the parts `p` are the range
-/// `p .. p ++ PREFIX_END`.
-pub const PREFIX_END: u8 = 0xff;
 
 mod tag {
     pub(super) const FALSE: u8 = 0x20;

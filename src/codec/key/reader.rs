@@ -211,15 +211,6 @@ impl<'a> KeyReader<'a> {
         Ok(bytes)
     }
 
-    /// The next byte, if it is a store's own.
-    #[allow(dead_code, reason = "without `std` there is no store")]
-    pub(crate) fn kind(&mut self) -> Result<u8, DecodeError> {
-        match self.byte()? {
-            kind if kind < PART_MIN => Ok(kind),
-            _ => Err(self.error_at_tag("a part where none is expected")),
-        }
-    }
-
     fn error_at_tag(&self, what: &'static str) -> DecodeError {
         DecodeError::new(self.at.saturating_sub(1), what)
     }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{PART_MIN, tag};
+use super::tag;
 
 /// A buffer that parts are appended to. Keys of up to 64 bytes need no allocation.
 ///
@@ -100,12 +100,6 @@ impl KeyWriter {
     pub(crate) fn text_start(&mut self, value: &[u8]) {
         self.bytes.push(tag::TEXT);
         self.escape(value);
-    }
-
-    /// One byte that does not start a part.
-    pub(crate) fn push_kind(&mut self, kind: u8) {
-        debug_assert!(kind < PART_MIN, "a kind must not look like a part");
-        self.bytes.push(kind);
     }
 
     /// Bytes as they are.
