@@ -149,6 +149,23 @@ fn a_counter_with_numbers_at_the_end_of_their_range_reads_and_refuses_to_overflo
     goes_on(&store);
 }
 
+/// A reset tells what its writer saw of an entry, so none can tell of an entry that is yet to come.
+#[test]
+fn a_reset_of_an_entry_that_was_never_written_cancels_nothing_and_hides_no_honest_one() {
+    let (store, friend) = (replica(9), replica(8));
+    store.counter("c").add(5).unwrap();
+    send(&store, &friend);
+    friend.counter("c").reset().unwrap();
+    store.counter("c").add(2).unwrap();
+    assert!(attack(&store, &writes(&[(reset_of("c", 9), reset(1, u64::MAX, 100))])).unwrap());
+    assert_eq!(store.counter("c").get().unwrap(), 7);
+    send(&friend, &store);
+    assert_eq!(store.counter("c").get().unwrap(), 2);
+    store.counter("c").add(1).unwrap();
+    assert_eq!(store.counter("c").get().unwrap(), 3);
+    store.check().unwrap();
+}
+
 /// Two entries on one part, of two replicas and one number, have no order by number: the reading must not follow the indexes
 /// that a store gave to the replicas, which differ between stores.
 #[test]

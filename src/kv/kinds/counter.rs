@@ -149,13 +149,15 @@ impl Reset {
         Bytes::from(to.into_vec())
     }
 
-    /// The newest reset of a frame in a row.
-    fn newest(row: &Row, frame: u64) -> Result<Option<Self>, DecodeError> {
+    /// The newest reset of a frame in a row. `of` is the number of the entry that it is addressed to: whoever wrote a reset had seen
+    /// that entry or one before it, so a reset of a later one is a lie, and must not hide the honest ones.
+    fn newest(row: &Row, frame: u64, of: u64) -> Result<Option<Self>, DecodeError> {
         let mut newest: Option<Self> = None;
         for entry in row.entries() {
             let reset = Self::decode(entry)?;
             // By the sum besides, so that every store picks the same one whatever a row holds.
-            if reset.frame == frame && newest.is_none_or(|newest| (newest.seq, newest.cum) < (reset.seq, reset.cum)) {
+            let fits = reset.frame == frame && reset.seq <= of;
+            if fits && newest.is_none_or(|newest| (newest.seq, newest.cum) < (reset.seq, reset.cum)) {
                 newest = Some(reset);
             }
         }
@@ -173,28 +175,28 @@ fn last(row: &Row) -> Option<&Entry> {
 pub(crate) fn sum<P: Place>(place: P, base: &[u8]) -> Result<i128> {
     let mut cursor = Cursor::new(place, Range::prefix(base));
     let mut total = 0_i128;
-    let mut part: Option<(ReplicaId, Part)> = None;
+    let mut part: Option<(ReplicaId, u64, Part)> = None;
     while let Some((path, row)) = cursor.next()? {
         let bad = |error: DecodeError| undecodable(&path, error);
         // The reset of a contributor stands right behind its part.
         match Parsed::of(&path).map_err(bad)?.leaf {
             Leaf::CounterPart(id) => {
-                total += part.take().map_or(0, |(_id, part)| part.value());
+                total += part.take().map_or(0, |(_id, _seq, part)| part.value());
                 part = match last(&row) {
-                    Some(entry) => Some((id, Part::decode(entry).map_err(bad)?)),
+                    Some(entry) => Some((id, entry.dot.seq, Part::decode(entry).map_err(bad)?)),
                     None => None,
                 };
             }
             Leaf::CounterReset(id) => {
                 // A reset whose part is gone says nothing more.
-                if let Some((_of, open)) = part.as_mut().filter(|(of, _part)| *of == id) {
-                    *open = open.after(Reset::newest(&row, open.frame).map_err(bad)?);
+                if let Some((_of, seq, open)) = part.as_mut().filter(|(of, _seq, _part)| *of == id) {
+                    *open = open.after(Reset::newest(&row, open.frame, *seq).map_err(bad)?);
                 }
             }
             Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => {}
         }
     }
-    Ok(total + part.map_or(0, |(_id, part)| part.value()))
+    Ok(total + part.map_or(0, |(_id, _seq, part)| part.value()))
 }
 
 fn add(overlay: &mut Overlay, spot: &Spot, amount: i64) -> Result<()> {
@@ -207,7 +209,7 @@ fn add(overlay: &mut Overlay, spot: &Spot, amount: i64) -> Result<()> {
         None => fresh,
         Some(entry) => {
             let part = Part::decode(entry).map_err(bad)?;
-            let reset = Reset::newest(&reset_row, part.frame).map_err(bad)?;
+            let reset = Reset::newest(&reset_row, part.frame, entry.dot.seq).map_err(bad)?;
             let consumed = if mutant::is(Mutant::ResetDroppedUnconsumed) { part } else { part.after(reset) };
             let all_was_reset = consumed.base_seq == entry.dot.seq;
             let starts_over = if mutant::is(Mutant::NewFrameAtNetZero) { consumed.value() == 0 } else { all_was_reset };
