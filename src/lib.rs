@@ -23,7 +23,7 @@
 //! # What converges, and what does not
 //!
 //! Replicas that have received the same updates, in any order, any number of times, hold equal bytes. A transaction is atomic at every
-//! replica. Of concurrent writes each kind decides by a rule of its own: see [`Store`]. There is no uniqueness and no locking across
+//! replica. Of concurrent writes each kind decides by a rule of its own: see [`kv::Kind`]. There is no uniqueness and no locking across
 //! replicas. `docs/guarantees.md` has it in full.
 //!
 //! # Layers
