@@ -197,6 +197,7 @@ mod tests {
     #[test]
     fn zero_is_absence() {
         assert_eq!(vector(&[(1, 0)]), VersionVector::new());
+        assert!(!vector(&[(1, 2)]).contains(Dot::new(ReplicaId::from_u128(1), 0)));
     }
 
     #[test]

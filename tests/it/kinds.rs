@@ -381,3 +381,17 @@ fn a_replica_is_a_key() {
     store.set::<ReplicaId>("members").insert(&id).unwrap();
     assert_eq!(store.set::<ReplicaId>("members").iter().unwrap().map(Result::unwrap).collect::<Vec<_>>(), [id]);
 }
+
+#[test]
+fn the_limit_of_values_is_the_same_for_every_kind() {
+    let mut limits = Limits::default();
+    limits.value_bytes = 9;
+    let store = Store::options().limits(limits).in_memory();
+    // One byte for the head of a short text or list, and one for each of what is in it.
+    store.register::<String>("r").set("12345678").unwrap();
+    assert!(matches!(store.register::<String>("r").set("123456789"), Err(Error::TooLarge { is: 10, cap: 9, .. })));
+    let lattice = store.lattice::<BTreeSet<u8>>("l");
+    lattice.join(&(0..8).collect()).unwrap();
+    assert!(matches!(lattice.join(&BTreeSet::from([8])), Err(Error::TooLarge { is: 10, cap: 9, .. })));
+    store.counter("c").add(i64::MAX).unwrap();
+}

@@ -158,3 +158,20 @@ fn a_store_is_there_again_when_it_is_opened_again() {
     std::fs::write(folder.path().join("text"), "not a store, but long enough to be looked at").unwrap();
     assert!(Store::open(folder.path().join("text")).is_err());
 }
+
+#[test]
+fn a_conflict_that_is_left_when_a_forgotten_delete_arrives_is_reported() {
+    let writers = [replica(1), replica(2), replica(3)];
+    let store = replica(9);
+    for (value, writer) in (0_u8..).zip(&writers) {
+        writer.register::<u8>("x").set(&value).unwrap();
+        send(writer, &store);
+    }
+    let [first, ..] = &writers;
+    first.delete("x").unwrap();
+    first.forget_deletes(&first.version().unwrap()).unwrap();
+    let merged = send(first, &store);
+    assert!(merged.below_floor);
+    assert_eq!(store.register::<u8>("x").siblings().unwrap().len(), 2);
+    assert_eq!(merged.conflicts.iter().map(ToString::to_string).collect::<Vec<_>>(), [r#""x" register"#]);
+}
