@@ -3,7 +3,7 @@
 //! A local transaction, a merge, a pushed transaction and a truncation all end here, so that what every commit must keep true
 //! is kept true in one place:
 //!
-//! - a live entry has its Write event, and no other Write event is there;
+//! - a live entry has its Write event, and each other Write event is listed in DEAD, to be erased later;
 //! - digests and counts are those of the rows;
 //! - the version vector grows by whole transactions.
 
@@ -11,11 +11,15 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use crate::causal::ReplicaId;
+use crate::codec::{Reader, Writer};
 use crate::storage::Write;
 
 use super::error::{Error, Result};
 use super::meta::{Meta, Tables, entry_hash};
+use super::path::is_reset_of;
 use super::row::{Entry, LocalDot, Row};
+use super::space::Space;
 
 /// What an event did to its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,23 +74,43 @@ pub(crate) struct Commit {
     writes: Vec<Write>,
     /// Replicas whose row of META changes.
     moved: BTreeSet<u32>,
+    /// How many replicas the space knew before.
+    known: u32,
+    /// This replica, to know the resets that are addressed to it.
+    me: Option<ReplicaId>,
+    /// Dropped dots whose Write events are erased later; `None`: they are erased at once.
+    dead: Option<Vec<LocalDot>>,
     scratch: Vec<u8>,
     /// Rows that changed.
     pub(crate) rows_changed: u64,
 }
 
 impl Commit {
-    pub(crate) fn new(tables: Tables, meta: Meta) -> Self {
-        Self { tables, meta, writes: Vec::new(), moved: BTreeSet::new(), scratch: Vec::new(), rows_changed: 0 }
+    /// The most dots that one record of DEAD lists. What a commit drops beyond is erased at once.
+    const DEAD_MAX: usize = 1 << 16;
+
+    pub(crate) fn new(space: &Space, meta: Meta) -> Self {
+        Self {
+            tables: space.tables,
+            writes: Vec::new(),
+            moved: BTreeSet::new(),
+            // A transaction may have named this replica just now.
+            known: space.replica_count(),
+            me: meta.me.and_then(|me| meta.id(me)),
+            dead: (!space.backend().erases_cheaply()).then(Vec::new),
+            scratch: Vec::new(),
+            rows_changed: 0,
+            meta,
+        }
     }
 
-    /// Replaces the row at a path. Entries that go take their Write events along; the events of entries that come are the
-    /// caller's ([`event`](Self::event)). No change: nothing happens. Returns whether anything changed.
+    /// Replaces the row at a path. Entries that go take their Write events along, now or later; the events of entries that come
+    /// are the caller's ([`event`](Self::event)). No change: nothing happens. Returns whether anything changed.
     pub(crate) fn row(&mut self, path: &Bytes, before: &Row, after: &Row) -> Result<bool> {
         let mut changed = false;
         for entry in before.entries().iter().filter(|entry| !after.contains(entry.dot)) {
             changed = true;
-            self.writes.push(Write::Erase { log: self.tables.events(entry.dot.replica), number: entry.dot.seq });
+            self.drop_event(entry.dot);
             let hash = self.hash(path, entry)?;
             self.meta.entries_digest = self.meta.entries_digest.wrapping_sub(hash);
             self.meta.entries = self.meta.entries.saturating_sub(1);
@@ -101,6 +125,9 @@ impl Commit {
             return Ok(false);
         }
         self.rows_changed += 1;
+        if before.is_empty() != after.is_empty() && self.me.is_some_and(|me| is_reset_of(path, me)) {
+            self.set_pending_reset(path, !after.is_empty());
+        }
         let (table, key) = (self.tables.rows(), path.clone());
         if after.is_empty() {
             self.meta.rows = self.meta.rows.saturating_sub(1);
@@ -112,16 +139,84 @@ impl Commit {
         Ok(true)
     }
 
+    fn drop_event(&mut self, dot: LocalDot) {
+        match &mut self.dead {
+            Some(dead) if dead.len() < Self::DEAD_MAX => dead.push(dot),
+            Some(_) | None => self.erase_event(dot),
+        }
+    }
+
+    /// Erases a Write event that no entry has any more.
+    pub(crate) fn erase_event(&mut self, dot: LocalDot) {
+        self.writes.push(Write::Erase { log: self.tables.events(dot.replica), number: dot.seq });
+    }
+
+    /// Erases what a commit has listed in DEAD, once the events of its dots are erased.
+    pub(crate) fn erase_dead(&mut self, record: u64, dots: u64) {
+        self.meta.dead = self.meta.dead.saturating_sub(dots);
+        self.writes.push(Write::Erase { log: self.tables.dead(), number: record });
+    }
+
+    /// A reset row addressed to this replica has come, or gone.
+    fn set_pending_reset(&mut self, path: &Bytes, pending: bool) {
+        let (table, key) = (self.tables.resets(), path.clone());
+        if pending {
+            self.meta.resets += 1;
+            self.writes.push(Write::Put { table, key, value: Bytes::new() });
+        } else {
+            self.meta.resets = self.meta.resets.saturating_sub(1);
+            self.writes.push(Write::Remove { table, key });
+        }
+    }
+
+    /// Keeps one of this replica's own counter rows as the peers may know it.
+    pub(crate) fn set_sent(&mut self, path: &Bytes, is_new: bool, value: Bytes) {
+        self.meta.sent += u64::from(is_new);
+        self.writes.push(Write::Put { table: self.tables.sent(), key: path.clone(), value });
+    }
+
+    /// Forgets a row of SENT.
+    pub(crate) fn remove_sent(&mut self, path: Bytes) {
+        self.meta.sent = self.meta.sent.saturating_sub(1);
+        self.writes.push(Write::Remove { table: self.tables.sent(), key: path });
+    }
+
+    /// Adds a point of the own history, or forgets one.
+    pub(crate) fn mark(&mut self, seq: u64, chain: u64) {
+        self.meta.marks += 1;
+        let value = Bytes::copy_from_slice(&chain.to_le_bytes());
+        self.writes.push(Write::Append { log: self.tables.marks(), number: seq, value });
+    }
+
+    pub(crate) fn forget_mark(&mut self, seq: u64) {
+        self.meta.marks = self.meta.marks.saturating_sub(1);
+        self.writes.push(Write::Erase { log: self.tables.marks(), number: seq });
+    }
+
     /// Records an event.
     pub(crate) fn event(&mut self, dot: LocalDot, event: Event) {
-        self.meta.deletes += u64::from(event.kind == EventKind::Delete);
+        if event.kind == EventKind::Delete {
+            self.meta.count_delete(dot.replica, true);
+            self.moved.insert(dot.replica);
+        }
         self.writes.push(Write::Append { log: self.tables.events(dot.replica), number: dot.seq, value: event.bytes });
     }
 
     /// Forgets a Delete event.
     pub(crate) fn forget_delete(&mut self, dot: LocalDot) {
-        self.meta.deletes = self.meta.deletes.saturating_sub(1);
+        self.meta.count_delete(dot.replica, false);
+        self.moved.insert(dot.replica);
         self.writes.push(Write::Erase { log: self.tables.events(dot.replica), number: dot.seq });
+    }
+
+    /// How many writes there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// The row of META of a replica changes.
+    pub(crate) fn touch(&mut self, replica: u32) {
+        self.moved.insert(replica);
     }
 
     /// Every event of `replica` up to `seq` is in.
@@ -142,11 +237,28 @@ impl Commit {
         new
     }
 
+    /// Deletes of `replica` up to `seq` are gone. Returns whether that is new.
+    pub(crate) fn evict(&mut self, replica: u32, seq: u64) -> bool {
+        let raised = self.raise_floor(replica, seq);
+        if seq > self.meta.progress(replica).evicted {
+            self.meta.set_evicted(replica, seq);
+            self.moved.insert(replica);
+        }
+        raised
+    }
+
     /// The writes, those of META included, and the state after them.
     pub(crate) fn finish(mut self) -> (Vec<Write>, Meta) {
         self.meta.commit += 1;
+        if let Some(dead) = self.dead.take().filter(|dead| !dead.is_empty()) {
+            self.meta.dead += dead.len() as u64;
+            let (log, number) = (self.tables.dead(), self.meta.commit);
+            self.writes.push(Write::Append { log, number, value: encode_dots(&dead) });
+        }
         let table = self.tables.meta();
-        for replica in &self.moved {
+        // Where this replica stands is part of the state, so that a commit of its own writes no row of META but that.
+        let is_in_state = |replica: &u32| self.meta.me == Some(*replica) && *replica < self.known;
+        for replica in self.moved.iter().filter(|replica| !is_in_state(replica)) {
             if let Some(value) = self.meta.encode_replica(*replica) {
                 self.writes.push(Write::Put { table, key: Meta::replica_key(*replica), value });
             }
@@ -160,6 +272,25 @@ impl Commit {
         let id = self.meta.id(entry.dot.replica).ok_or_else(unknown_replica)?;
         Ok(entry_hash(id, path, entry, &mut self.scratch))
     }
+}
+
+/// Dots as a record of DEAD lists them.
+fn encode_dots(dots: &[LocalDot]) -> Bytes {
+    let mut to = Writer::with_capacity(dots.len() * 8);
+    for dot in dots {
+        to.u64(u64::from(dot.replica));
+        to.u64(dot.seq);
+    }
+    Bytes::from(to.into_vec())
+}
+
+/// The dots that a record of DEAD lists.
+pub(crate) fn decode_dots(bytes: &[u8]) -> Result<Vec<LocalDot>> {
+    let (corrupt, mut from, mut dots) = (Error::corrupt("DEAD"), Reader::new(bytes), Vec::new());
+    while !from.is_empty() {
+        dots.push(LocalDot { replica: from.u32().map_err(&corrupt)?, seq: from.u64().map_err(&corrupt)? });
+    }
+    Ok(dots)
 }
 
 /// A row names a replica that the space does not know.

@@ -85,6 +85,10 @@ impl Extract<'_> {
                 entries.push(WireEntry { dot, payload: above_base.then_some(&*entry.payload) });
             }
         }
+        // All that touched the path may be Write events that wait to be erased: they say nothing.
+        if deletes.is_empty() && entries.iter().all(|entry| entry.payload.is_none()) {
+            return Ok(());
+        }
         entries.sort_unstable_by_key(|entry| entry.dot);
         let mut dots: SmallVec<[WireDot; 1]> = deletes.iter().map(|dot| self.wire(*dot)).collect::<Result<_>>()?;
         dots.sort_unstable();

@@ -158,7 +158,7 @@ struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     fn new(space: &'a Space, checked: &'a Checked, before: &'a Meta) -> Self {
-        let mut commit = Commit::new(space.tables, before.clone());
+        let mut commit = Commit::new(space, before.clone());
         let locals: Vec<u32> = checked.head.replicas.iter().map(|replica| commit.meta.index_or_new(replica.id)).collect();
         let mut wires = vec![None; locals.iter().max().map_or(0, |max| *max as usize + 1)];
         for (wire, local) in (0..).zip(&locals) {

@@ -3,8 +3,11 @@
 //! ```text
 //! META  "f"                 format version                                        (file table, once)
 //!       "n" name            number of the space, its id                           (file table, one for each space)
-//!       "r" index (BE u32)  replica id, seq, floor                                (one for each replica)
-//!       "s"                 own index, hlc, digests, rows, entries, deletes, commit
+//!       "r" index (BE u32)  replica id, progress                                  (one for each replica)
+//!       "s"                 own index and progress, hlc, digests, rows, entries, commit, emitted, chain,
+//!                           how much is in MARKS, DEAD, RESETS, SENT
+//!
+//! progress := seq, floor, evicted, deletes, mark seq, mark          this replica's own is that of "s"
 //! ```
 
 use std::collections::BTreeMap;
@@ -51,8 +54,30 @@ impl Tables {
         TableId(self.number * Self::EACH + 1)
     }
 
+    // 2 is LOCAL.
+
+    /// Reset rows that are addressed to this replica, by path: it takes them into account at its next commit.
+    pub(crate) const fn resets(self) -> TableId {
+        TableId(self.number * Self::EACH + 3)
+    }
+
+    /// This replica's own counter rows as the peers may know them, by path, while they differ from ROWS.
+    pub(crate) const fn sent(self) -> TableId {
+        TableId(self.number * Self::EACH + 4)
+    }
+
     pub(crate) const fn events(self, replica: u32) -> LogId {
         LogId { table: self.number * Self::EACH, lane: replica }
+    }
+
+    /// The dots that a commit has dropped, by number of the commit: their Write events are erased later.
+    pub(crate) const fn dead(self) -> LogId {
+        LogId { table: self.number * Self::EACH + 1, lane: 0 }
+    }
+
+    /// The hash of this replica's own history, by the number of the last event that was given away with it.
+    pub(crate) const fn marks(self) -> LogId {
+        LogId { table: self.number * Self::EACH + 2, lane: 0 }
     }
 }
 
@@ -70,6 +95,33 @@ pub(crate) struct Progress {
     pub(crate) seq: u64,
     /// Deletes up to this one may be gone from EVENTS. Invariant: at most `seq`.
     pub(crate) floor: u64,
+    /// Deletes up to this one are gone from EVENTS. Invariant: at most `floor`.
+    pub(crate) evicted: u64,
+    /// Its Delete events in EVENTS.
+    pub(crate) deletes: u64,
+    /// The newest known point of its history, at most `seq`, and the hash of its history up to there. 0: none is known.
+    pub(crate) mark_seq: u64,
+    pub(crate) mark: u64,
+}
+
+impl Progress {
+    fn encode(self, to: &mut Writer) {
+        to.u64(self.seq);
+        to.u64(self.floor);
+        to.u64(self.evicted);
+        to.u64(self.deletes);
+        to.u64(self.mark_seq);
+        to.raw(&self.mark.to_le_bytes());
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (seq, floor, evicted, deletes) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
+        let (mark_seq, mark) = (from.u64()?, u64::from_le_bytes(from.array()?));
+        if seq > SEQ_MAX || floor > seq || evicted > floor || mark_seq > seq {
+            return Err(from.error("a progress that cannot be"));
+        }
+        Ok(Self { seq, floor, evicted, deletes, mark_seq, mark })
+    }
 }
 
 /// Everything that META holds, as of one commit.
@@ -92,6 +144,18 @@ pub(crate) struct Meta {
     pub(crate) deletes: u64,
     /// Counts commits. Ties a snapshot of the tables to the `Meta` of the same moment.
     pub(crate) commit: u64,
+    /// The highest own event that may have left this file. Above it, nobody else can have one.
+    pub(crate) emitted: u64,
+    /// The hash of this replica's own history.
+    pub(crate) chain: u64,
+    /// Own points of history in MARKS.
+    pub(crate) marks: u64,
+    /// Dots in DEAD.
+    pub(crate) dead: u64,
+    /// Paths in RESETS.
+    pub(crate) resets: u64,
+    /// Paths in SENT.
+    pub(crate) sent: u64,
 }
 
 impl Meta {
@@ -105,6 +169,10 @@ impl Meta {
             return Ok(());
         }
         Err(Error::TooLarge { what: Limit::Replicas, is: is as u64, cap: REPLICAS_MAX as u64 })
+    }
+
+    pub(crate) fn replica_count(&self) -> u32 {
+        u32::try_from(self.names.ids.len()).unwrap_or(u32::MAX)
     }
 
     /// The replica with an index. Every index in a row was given by this space.
@@ -149,15 +217,58 @@ impl Meta {
 
     /// Every event of `replica` up to `seq` is in. Returns whether any is new.
     pub(crate) fn advance(&mut self, replica: u32, seq: u64) -> bool {
-        let Some(id) = self.id(replica) else { return false };
-        let Some(progress) = self.progress.get_mut(replica as usize) else { return false };
-        if seq <= progress.seq {
+        if seq <= self.seq(replica) {
             return false;
         }
+        self.set_seq(replica, seq);
+        true
+    }
+
+    /// Takes back the events of `replica` above `seq`, which nobody else has, with all that is kept about them.
+    pub(crate) fn retract(&mut self, replica: u32, seq: u64) {
+        self.set_seq(replica, seq);
+        if let Some(progress) = self.progress.get_mut(replica as usize) {
+            progress.floor = progress.floor.min(seq);
+            progress.evicted = progress.evicted.min(seq);
+        }
+    }
+
+    fn set_seq(&mut self, replica: u32, seq: u64) {
+        let Some(id) = self.id(replica) else { return };
+        let Some(progress) = self.progress.get_mut(replica as usize) else { return };
         self.vector_digest =
             self.vector_digest.wrapping_sub(progress_hash(id, progress.seq)).wrapping_add(progress_hash(id, seq));
         progress.seq = seq;
-        true
+    }
+
+    /// One Delete event of `replica` more or less.
+    pub(crate) fn count_delete(&mut self, replica: u32, more: bool) {
+        let by = |count: u64| if more { count + 1 } else { count.saturating_sub(1) };
+        self.deletes = by(self.deletes);
+        if let Some(progress) = self.progress.get_mut(replica as usize) {
+            progress.deletes = by(progress.deletes);
+        }
+    }
+
+    /// Sets the newest known point in the history of `replica`.
+    pub(crate) fn set_mark(&mut self, replica: u32, seq: u64, mark: u64) {
+        if let Some(progress) = self.progress.get_mut(replica as usize) {
+            (progress.mark_seq, progress.mark) = (seq, mark);
+        }
+    }
+
+    /// Deletes of `replica` up to `evicted` are gone.
+    pub(crate) fn set_evicted(&mut self, replica: u32, evicted: u64) {
+        if let Some(progress) = self.progress.get_mut(replica as usize) {
+            progress.evicted = evicted.max(progress.evicted);
+        }
+    }
+
+    /// The own events that no peer can have: above `emitted`, up to and with the second.
+    pub(crate) fn unsent(&self) -> Option<(u32, u64)> {
+        let me = self.me?;
+        let seq = self.seq(me);
+        (seq > self.emitted).then_some((me, seq))
     }
 
     /// Deletes of `replica` up to `floor` may be gone. Returns whether that is new.
@@ -197,17 +308,16 @@ impl Meta {
 
     pub(crate) fn encode_replica(&self, replica: u32) -> Option<Bytes> {
         let id = self.id(replica)?;
-        let Progress { seq, floor } = self.progress(replica);
-        let mut to = Writer::with_capacity(36);
+        let mut to = Writer::with_capacity(48);
         to.raw(&id.to_bytes());
-        to.u64(seq);
-        to.u64(floor);
+        self.progress(replica).encode(&mut to);
         Some(Bytes::from(to.into_vec()))
     }
 
     pub(crate) fn encode_state(&self) -> Bytes {
-        let mut to = Writer::with_capacity(80);
+        let mut to = Writer::with_capacity(144);
         to.u64(self.me.map_or(0, |me| u64::from(me) + 1));
+        self.me.map_or_else(Progress::default, |me| self.progress(me)).encode(&mut to);
         to.u64(self.hlc.to_bits());
         to.raw(&self.entries_digest.to_le_bytes());
         to.raw(&self.vector_digest.to_le_bytes());
@@ -215,20 +325,27 @@ impl Meta {
         to.u64(self.entries);
         to.u64(self.deletes);
         to.u64(self.commit);
+        to.u64(self.emitted);
+        to.raw(&self.chain.to_le_bytes());
+        to.u64(self.marks);
+        to.u64(self.dead);
+        to.u64(self.resets);
+        to.u64(self.sent);
         Bytes::from(to.into_vec())
     }
 
     /// The commit number of an encoded state, without decoding the rest.
     pub(crate) fn commit_of(state: &[u8]) -> Result<u64, DecodeError> {
-        Ok(Self::decode_state(state)?.commit)
+        Ok(Self::decode_state(state)?.0.commit)
     }
 
-    fn decode_state(bytes: &[u8]) -> Result<Self, DecodeError> {
+    fn decode_state(bytes: &[u8]) -> Result<(Self, Progress), DecodeError> {
         let mut from = Reader::new(bytes);
         let me = match from.u64()? {
             0 => None,
             index => Some(u32::try_from(index - 1).map_err(|_above| from.error("an index above 32 bits"))?),
         };
+        let own = Progress::decode(&mut from)?;
         let meta = Self {
             me,
             hlc: Hlc::from_bits(from.u64()?),
@@ -238,10 +355,19 @@ impl Meta {
             entries: from.u64()?,
             deletes: from.u64()?,
             commit: from.u64()?,
+            emitted: from.u64()?,
+            chain: u64::from_le_bytes(from.array()?),
+            marks: from.u64()?,
+            dead: from.u64()?,
+            resets: from.u64()?,
+            sent: from.u64()?,
             ..Self::default()
         };
+        if meta.emitted > own.seq {
+            return Err(from.error("more events given away than made"));
+        }
         from.finish()?;
-        Ok(meta)
+        Ok((meta, own))
     }
 
     /// From the rows of META.
@@ -250,24 +376,25 @@ impl Meta {
         replicas: impl Iterator<Item = Result<(Bytes, Bytes), Error>>,
     ) -> Result<Self, Error> {
         let corrupt = Error::corrupt("META");
-        let mut meta = match state {
+        let (mut meta, own) = match state {
             Some(state) => Self::decode_state(state).map_err(&corrupt)?,
-            None => Self::default(),
+            None => Default::default(),
         };
         let mut digest = 0_u128;
         for row in replicas {
             let (key, value) = row?;
             let mut from = Reader::new(&value);
             let id = ReplicaId::from_bytes(from.array().map_err(&corrupt)?);
-            let (seq, floor) = (from.u64().map_err(&corrupt)?, from.u64().map_err(&corrupt)?);
+            let progress = Progress::decode(&mut from).map_err(&corrupt)?;
             from.finish().map_err(&corrupt)?;
             let index = meta.index_or_new(id);
-            if key != Self::replica_key(index) || seq > SEQ_MAX || floor > seq {
+            if key != Self::replica_key(index) {
                 return Err(corrupt(from.error("a replica that cannot be")));
             }
-            digest = digest.wrapping_add(progress_hash(id, seq));
-            if let Some(progress) = meta.progress.get_mut(index as usize) {
-                *progress = Progress { seq, floor };
+            let progress = if meta.me == Some(index) { own } else { progress };
+            digest = digest.wrapping_add(progress_hash(id, progress.seq));
+            if let Some(slot) = meta.progress.get_mut(index as usize) {
+                *slot = progress;
             }
         }
         if digest != meta.vector_digest || meta.me.is_some_and(|me| meta.id(me).is_none()) {

@@ -9,6 +9,8 @@ pub(crate) enum Mutant {
     DeletesNotRelayed,
     /// The fallback below the floor does not raise the receiver's floor.
     FloorNotRaised,
+    /// Delete events are forgotten for space, and the floor stays.
+    FloorNotRaisedByEviction,
     /// A batch has only the new entries of a row, not its complete image.
     PartialRows,
     /// A counter's delete is not addressed to the contributors.
@@ -45,10 +47,11 @@ mod switch {
 
     use super::Mutant;
 
-    pub(crate) const ALL: [Mutant; 12] = [
+    pub(crate) const ALL: [Mutant; 13] = [
         Mutant::DeleteWithoutDot,
         Mutant::DeletesNotRelayed,
         Mutant::FloorNotRaised,
+        Mutant::FloorNotRaisedByEviction,
         Mutant::PartialRows,
         Mutant::ResetsNotAddressed,
         Mutant::ResetDroppedUnconsumed,

@@ -6,7 +6,8 @@ use crate::storage::{Backend, Memory};
 use crate::system::{Clock, Entropy, SystemClock, SystemEntropy};
 
 use super::error::Result;
-use super::space::File;
+use super::file::{Durability, File};
+use super::retention::Retention;
 use super::store::Store;
 
 /// The largest value that a transaction may write, encoded, in bytes.
@@ -46,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) entropy: Arc<dyn Entropy>,
     /// The id that a space takes at its first write, instead of a random one.
     pub(crate) replica: Option<crate::causal::ReplicaId>,
+    pub(crate) durability: Durability,
+    pub(crate) retention: Retention,
 }
 
 /// How a store is opened: from [`Store::options`].
@@ -63,6 +66,8 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             replica: None,
+            durability: Durability::Immediate,
+            retention: Retention::default(),
         };
         Self { space: Self::DEFAULT_SPACE.to_owned(), settings }
     }
@@ -84,6 +89,18 @@ impl Options {
         self
     }
 
+    /// How much is kept of what could be forgotten.
+    pub const fn retention(mut self, retention: Retention) -> Self {
+        self.settings.retention = retention;
+        self
+    }
+
+    /// When a transaction, or a merge, survives a crash: [`Durability::Immediate`] by default. A transaction may say otherwise.
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
     /// A wall clock other than this machine's.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.settings.clock = Arc::new(clock);
@@ -102,6 +119,11 @@ impl Options {
     pub const fn replica(mut self, replica: crate::causal::ReplicaId) -> Self {
         self.settings.replica = Some(replica);
         self
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) const fn fixed_replica(&self) -> Option<crate::causal::ReplicaId> {
+        self.settings.replica
     }
 
     /// Opens the file at `path`, or makes it.

@@ -229,7 +229,7 @@ impl Overlay {
         if hi > SEQ_MAX {
             return Err(Error::TooLarge { what: Limit::Events, is: hi, cap: SEQ_MAX });
         }
-        let mut commit = Commit::new(self.space.tables, self.meta);
+        let mut commit = Commit::new(&self.space, self.meta);
         let mut pushed = Vec::new();
         let mut seq = lo;
         for (path, touched) in rows {

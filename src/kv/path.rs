@@ -178,6 +178,20 @@ impl Parsed {
     }
 }
 
+/// Whether a path is the row of a reset that is addressed to a replica.
+pub(crate) fn is_reset_of(path: &[u8], id: ReplicaId) -> bool {
+    // Most rows are told apart by their last byte.
+    path.split_last().is_some_and(|(last, part)| *last == RESET && part.ends_with(&id.to_bytes()))
+        && Parsed::of(path).is_ok_and(|parsed| parsed.leaf == Leaf::CounterReset(id))
+}
+
+/// Whether a path is a row of a counter that belongs to a replica: its part, or the resets that are addressed to it.
+pub(crate) fn is_counter_row_of(path: &[u8], id: ReplicaId) -> bool {
+    let part = path.strip_suffix(&[RESET]).unwrap_or(path);
+    (path.ends_with(&id.to_bytes()) || part.ends_with(&id.to_bytes()))
+        && Parsed::of(path).is_ok_and(|parsed| parsed.leaf == Leaf::CounterPart(id) || parsed.leaf == Leaf::CounterReset(id))
+}
+
 /// How many bytes of parts stand in front of the first kind byte, or the end.
 pub(crate) fn parts_len(bytes: &[u8]) -> Result<usize, DecodeError> {
     Ok(KeyReader::new(bytes).skip_parts()?.len())

@@ -277,7 +277,7 @@ pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
     }
 
     before.room_for([incoming.origin])?;
-    let mut commit = Commit::new(space.tables, (*before).clone());
+    let mut commit = Commit::new(space, (*before).clone());
     let origin = commit.meta.index_or_new(incoming.origin);
     let now_ms = space.file.settings.clock.now_ms();
     let mut conflicts = Vec::new();

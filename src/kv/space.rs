@@ -1,29 +1,29 @@
 //! The inside of a store: one space of one file, its writer lock, and what readers see.
 //!
 //! ```text
-//!  writers ── writer lock ──▶ Commit ──▶ backend.commit ──▶ publish(meta)
+//!  writers ── writer lock ──▶ Commit ──▶ file.commit ──▶ publish(meta) ── unlock ──▶ wait until durable
 //!                                                              │
 //!  readers ── snapshot of the backend + the meta of the same commit ◀─┘      never wait for a writer
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::ThreadId;
 
 use bytes::Bytes;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock};
 use uuid::Uuid;
 
-use crate::codec::{DecodeError, Reader, Writer};
-use crate::storage::{Backend, Read, Write};
+use crate::codec::DecodeError;
+use crate::storage::{Backend, Read};
 
 use super::commit::Commit;
 use super::error::{Error, Result};
-use super::meta::{FORMAT, Meta, Tables};
-use super::options::Settings;
+use super::file::{Durability, File, Ticket};
+use super::meta::{Meta, Tables};
+use super::retention::{self, Sweep};
 use super::row::Row;
 
 /// What a set of stores shares: only stores of one space merge. Made from the space's name.
@@ -61,113 +61,14 @@ impl fmt::Debug for SpaceId {
     }
 }
 
-/// One open file: a backend, and the spaces in it that are in use.
-pub(crate) struct File {
-    backend: Box<dyn Backend>,
-    pub(crate) settings: Settings,
-    /// The spaces in use. Each has one [`Space`], since that holds the writer lock.
-    spaces: Mutex<BTreeMap<String, Weak<Space>>>,
-    /// Held during a commit: a backend takes one at a time, and each space has a writer of its own.
-    committing: Mutex<()>,
-    /// A commit failed halfway: the medium knows more than this process.
-    closed: AtomicBool,
-}
-
-impl File {
-    const FORMAT_KEY: &'static [u8] = b"f";
-
-    /// Opens what is on a backend, or prepares an empty one.
-    pub(crate) fn open(backend: Box<dyn Backend>, settings: Settings) -> Result<Arc<Self>> {
-        match backend.get(Tables::FILE, Self::FORMAT_KEY)? {
-            Some(bytes) => {
-                let found = Reader::new(&bytes).u64().map_err(Error::corrupt("format version"))?;
-                if found > FORMAT {
-                    return Err(Error::NewerFormat { found, supported: FORMAT });
-                }
-            }
-            None => {
-                let mut version = Writer::new();
-                version.u64(FORMAT);
-                let key = Bytes::from_static(Self::FORMAT_KEY);
-                let value = Bytes::from(version.into_vec());
-                backend.commit(vec![Write::Put { table: Tables::FILE, key, value }], true)?;
-            }
-        }
-        let (spaces, committing, closed) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Ok(Arc::new(Self { backend, settings, spaces, committing, closed }))
-    }
-
-    /// The space with a name, made if it is new.
-    pub(crate) fn space(self: &Arc<Self>, name: &str) -> Result<Arc<Space>> {
-        self.refuse_if_closed()?;
-        let mut spaces = self.spaces.lock();
-        if let Some(space) = spaces.get(name).and_then(Weak::upgrade) {
-            return Ok(space);
-        }
-        let space = Arc::new(Space::open(self, name)?);
-        spaces.insert(name.to_owned(), Arc::downgrade(&space));
-        Ok(space)
-    }
-
-    fn refuse_if_closed(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
-    }
-
-    /// The number of the space with a name.
-    fn number_of(&self, name: &str, id: SpaceId) -> Result<u32> {
-        const NAME: &[u8] = b"n";
-        if name.len() > 256 {
-            return Err(Error::Refused("the name of a space is longer than 256 bytes"));
-        }
-        let key = Bytes::from([NAME, name.as_bytes()].concat());
-        if let Some(value) = self.backend.get(Tables::FILE, &key)? {
-            let (number, found) = decode_space(&value)?;
-            if found != id {
-                return Err(Error::corrupt("list of spaces")(DecodeError::new(0, "a space with the id of another")));
-            }
-            return Ok(number);
-        }
-        let names = self.backend.range(Tables::FILE, (Bound::Included(NAME), Bound::Excluded(b"o")))?;
-        let mut highest = 0;
-        for space in names {
-            highest = highest.max(decode_space(&space?.1)?.0);
-        }
-        let number = highest + 1;
-        if number > Tables::SPACES_MAX {
-            return Err(Error::Refused("the file has as many spaces as it can hold"));
-        }
-        let mut to = Writer::new();
-        to.u64(u64::from(number));
-        to.raw(&id.to_bytes());
-        let value = Bytes::from(to.into_vec());
-        self.commit(vec![Write::Put { table: Tables::FILE, key, value }])?;
-        Ok(number)
-    }
-
-    /// Makes a commit durable, or closes the file.
-    fn commit(&self, writes: Vec<Write>) -> Result<()> {
-        let _one_at_a_time = self.committing.lock();
-        self.refuse_if_closed()?;
-        self.backend.commit(writes, true).map_err(|source| {
-            // What the medium has is unknown, and a second fsync could report success for pages that are lost already.
-            self.closed.store(true, Ordering::Release);
-            Error::SyncFailed { source }
-        })
-    }
-}
-
-impl fmt::Debug for File {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
 /// What only a writer touches.
 #[derive(Debug, Default)]
 pub(crate) struct WriterState {
     /// The vector right after this replica's last transaction in this process: a pushed transaction depends on what came
     /// since.
     pub(crate) last_own: Option<Arc<Meta>>,
+    /// The erasing of dead events that is under way.
+    pub(crate) sweep: Option<Sweep>,
 }
 
 /// One space of a file.
@@ -186,10 +87,10 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    fn open(file: &Arc<File>, name: &str) -> Result<Self> {
+    pub(crate) fn open(file: &Arc<File>, name: &str) -> Result<Self> {
         let id = SpaceId::of(name);
         let tables = Tables::of(file.number_of(name, id)?);
-        let meta = load_meta(&*file.backend, tables)?;
+        let meta = load_meta(file.backend(), tables)?;
         Ok(Self {
             file: Arc::clone(file),
             name: name.to_owned(),
@@ -208,6 +109,11 @@ impl Space {
         Ok(Arc::clone(&self.published.read()))
     }
 
+    /// How many replicas were known at the newest commit.
+    pub(crate) fn replica_count(&self) -> u32 {
+        self.published.read().replica_count()
+    }
+
     /// The newest row at a path.
     pub(crate) fn row(&self, path: &[u8]) -> Result<Row> {
         self.file.refuse_if_closed()?;
@@ -215,7 +121,7 @@ impl Space {
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.file.backend
+        self.file.backend()
     }
 
     /// A frozen state: the tables and META of one commit.
@@ -245,7 +151,7 @@ impl Space {
         if *self.owner.lock() == Some(this_thread) {
             return Err(Error::WouldDeadlock);
         }
-        let state = Mutex::lock_arc(&self.writer);
+        let state = self.file.counted_as_waiting(|| Mutex::lock_arc(&self.writer));
         self.file.refuse_if_closed()?;
         *self.owner.lock() = Some(this_thread);
         Ok(WriterGuard { space: Arc::clone(self), state })
@@ -259,13 +165,32 @@ pub(crate) struct WriterGuard {
 }
 
 impl WriterGuard {
-    /// Makes a commit durable and shows it to readers.
-    pub(crate) fn commit(&self, commit: Commit) -> Result<Arc<Meta>> {
-        let (writes, meta) = commit.finish();
+    /// Applies a commit and shows it to readers. It is acknowledged by [`settle`](Self::settle).
+    pub(crate) fn apply(&mut self, mut commit: Commit, durability: Durability) -> Result<(Arc<Meta>, Ticket)> {
         let space = &self.space;
-        space.file.commit(writes)?;
+        retention::ride(space, &mut self.state, &mut commit)?;
+        let (writes, meta) = commit.finish();
+        let ticket = space.file.commit(writes, durability).inspect_err(|_failed| {
+            // What it erased is not erased: begin again.
+            self.state.sweep = None;
+        })?;
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
+        Ok((meta, ticket))
+    }
+
+    /// Lets other writers in, and waits until a commit is durable.
+    pub(crate) fn settle(self, ticket: Ticket) -> Result<()> {
+        let space = Arc::clone(&self.space);
+        drop(self);
+        space.file.settle(ticket)
+    }
+
+    /// Applies a commit with the durability of the store, and waits for it.
+    pub(crate) fn commit(mut self, commit: Commit) -> Result<Arc<Meta>> {
+        let durability = self.space.file.settings.durability;
+        let (meta, ticket) = self.apply(commit, durability)?;
+        self.settle(ticket)?;
         Ok(meta)
     }
 }
@@ -300,19 +225,6 @@ impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").field("commit", &self.meta.commit).finish_non_exhaustive()
     }
-}
-
-/// The number and the id of a space.
-fn decode_space(value: &[u8]) -> Result<(u32, SpaceId)> {
-    let corrupt = Error::corrupt("list of spaces");
-    let mut from = Reader::new(value);
-    let number = from.u32().map_err(&corrupt)?;
-    let id = SpaceId::from_bytes(from.array().map_err(&corrupt)?);
-    from.finish().map_err(&corrupt)?;
-    if !(1..=Tables::SPACES_MAX).contains(&number) {
-        return Err(corrupt(DecodeError::new(0, "a space with a number that cannot be")));
-    }
-    Ok((number, id))
 }
 
 fn load_meta(read: &(impl Read + ?Sized), tables: Tables) -> Result<Meta> {

@@ -185,6 +185,15 @@ impl Store {
         Scan::bytes(self, first_part.as_ref())
     }
 
+    /// Makes everything durable that was committed before the call.
+    ///
+    /// # Errors
+    /// The medium fails: [`Error::SyncFailed`](super::Error::SyncFailed).
+    pub fn sync(&self) -> Result<()> {
+        self.space.file.refuse_if_closed()?;
+        self.space.file.make_durable()
+    }
+
     /// What this store has and a store of version `base` lacks. Of the empty vector: everything, in canonical form, so that
     /// equal stores give equal bytes.
     ///

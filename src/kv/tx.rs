@@ -14,6 +14,7 @@ use crate::codec::key::{Key, KeyWriter};
 use super::cursor::Range;
 use super::delete;
 use super::error::{Error, Result};
+use super::file::Durability;
 use super::meta::Meta;
 use super::overlay::Overlay;
 use super::path::Spot;
@@ -33,6 +34,7 @@ pub struct Tx {
     guard: WriterGuard,
     /// A write failed halfway: what it has done cannot be told from what it has not.
     half_done: Cell<bool>,
+    durability: Cell<Durability>,
     not_send: PhantomData<Rc<()>>,
 }
 
@@ -41,8 +43,8 @@ impl Tx {
         let guard = space.lock()?;
         let meta = space.meta()?;
         let overlay = Overlay::new(Arc::clone(space), (*meta).clone());
-        let overlay = RefCell::new(overlay);
-        Ok(Self { overlay, guard, half_done: Cell::new(false), not_send: PhantomData })
+        let (overlay, durability) = (RefCell::new(overlay), Cell::new(space.file.settings.durability));
+        Ok(Self { overlay, guard, half_done: Cell::new(false), durability, not_send: PhantomData })
     }
 
     handles!(&Tx, |this| this, |_this, key, kind| Spot::new(&[], key, kind));
@@ -77,6 +79,11 @@ impl Tx {
         Scan::bytes(&self, first_part.as_ref())
     }
 
+    /// When this transaction survives a crash, if not as [`Options::durability`](super::Options::durability) says.
+    pub fn durability(&self, durability: Durability) {
+        self.durability.set(durability);
+    }
+
     /// Commits: durable here (but in memory), and whole or not at all at every replica that hears of it. Returns the version
     /// right after.
     ///
@@ -87,7 +94,7 @@ impl Tx {
     }
 
     /// As [`commit`](Self::commit), and returns the transaction as bytes which any replica can
-    /// [`apply`](super::Store::apply). `None`: it wrote nothing, or more than the 16 MiB of a frame; then it is committed all the
+    /// [`apply`](super::Store::apply). It is durable first, whatever the durability of the transaction. `None`: it wrote nothing, or more than the 16 MiB of a frame; then it is committed all the
     /// same, and a delta carries it.
     ///
     /// # Errors
@@ -111,14 +118,17 @@ impl Tx {
     /// The state after the commit, and with `push` the transaction itself.
     pub(crate) fn finish(self, push: bool) -> Result<(Arc<Meta>, Option<push::Draft>)> {
         self.refuse_if_half_done()?;
+        // What a peer may have, a crash must not take back.
+        let durability = if push { Durability::Immediate } else { self.durability.get() };
         let Self { overlay, mut guard, .. } = self;
         let before = guard.space.meta()?;
         let Some((commit, rows)) = overlay.into_inner().into_commit(push)? else {
             return Ok((before, None));
         };
-        let meta = guard.commit(commit)?;
+        let (meta, ticket) = guard.apply(commit, durability)?;
         let last_own = guard.state.last_own.replace(Arc::clone(&meta));
         let draft = push.then(|| push::Draft::new(guard.space.id, &before, &meta, last_own.as_deref(), rows));
+        guard.settle(ticket)?;
         Ok((meta, draft))
     }
 }

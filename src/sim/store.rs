@@ -1,13 +1,15 @@
 //! The store as a subject of histories.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::codec::key::{Key, KeyWriter};
-use crate::kv::{self, Delta, Map, Place, Pushed, Seen, Store, Tx};
-use crate::storage::Memory;
+use crate::kv::{self, Delta, Map, Place, Pushed, Retention, Seen, Store, Tx};
+use crate::storage::{Backend, Bytes, Entries, KeyRange, LogId, Memory, Read, Rows, TableId, Write};
 use crate::system::Clock;
 
 use super::op::Op;
@@ -46,7 +48,46 @@ pub trait Medium {
 
 impl Medium for Memory {
     fn open(&mut self, options: kv::Options) -> Fallible<Store> {
-        Ok(options.open_backend(self.clone())?)
+        // Replicas differ in what they may differ in: what they keep, and when they erase.
+        let retention = |dead, deletes| Retention { dead_min: dead, deletes_min: deletes, ..Retention::default() };
+        let options = match options.fixed_replica().map_or(0, |id| id.to_bytes()[15]) % 3 {
+            0 => return Ok(options.open_backend(self.clone())?),
+            1 => options.retention(retention(2, 8)),
+            _two => options.retention(retention(8, 3)),
+        };
+        Ok(options.open_backend(Late(self.clone()))?)
+    }
+}
+
+/// A memory on which the store erases late, as on a disk.
+#[derive(Debug, Clone)]
+struct Late(Memory);
+
+impl Read for Late {
+    fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
+        self.0.get(table, key)
+    }
+
+    fn range(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'_>> {
+        self.0.range(table, range)
+    }
+
+    fn at(&self, log: LogId, number: u64) -> io::Result<Option<Bytes>> {
+        self.0.at(log, number)
+    }
+
+    fn entries(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'_>> {
+        self.0.entries(log, numbers)
+    }
+}
+
+impl Backend for Late {
+    fn snapshot(&self) -> io::Result<Arc<dyn Read>> {
+        self.0.snapshot()
+    }
+
+    fn commit(&self, writes: Vec<Write>, sync: bool) -> io::Result<()> {
+        self.0.commit(writes, sync)
     }
 }
 

@@ -129,6 +129,12 @@ pub trait Backend: Read + 'static {
     /// What the medium says.
     fn snapshot(&self) -> io::Result<Arc<dyn Read>>;
 
+    /// Whether erasing numbers of a log here and there costs about as much as appending to it. If not, the store erases late,
+    /// and many neighbours at a time: on a disk each one would rewrite a page.
+    fn erases_cheaply(&self) -> bool {
+        false
+    }
+
     /// Applies all writes, in order, or none of them; later writes of one commit win over earlier ones. With `sync`, the
     /// commit and every one before it survives a crash once this returns. Without, it survives together with the next
     /// commit that has it, or not at all.

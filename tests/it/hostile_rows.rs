@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tombolo::causal::{ReplicaId, SEQ_MAX};
 use tombolo::codec::Writer;
 use tombolo::codec::key::KeyBuf;
-use tombolo::kv::Kind;
+use tombolo::kv::{Kind, Retention};
 use tombolo::{Error, Store};
 
 use crate::forge::{COUNTER, FLAG, Forged, LATTICE, MAP, REGISTER, SET, VETO_FLAG, WireDot, attack, goes_on, path, stamped};
@@ -293,7 +293,12 @@ fn more_replicas_than_a_delta_can_name_are_refused() {
 
 #[test]
 fn deletes_beyond_a_frame_are_passed_on() {
-    let store = replica(9);
+    let keeps_all = |id| {
+        let mut retention = Retention::default();
+        retention.deletes_min = u64::MAX;
+        Store::options().replica(ReplicaId::from_u128(id)).retention(retention).in_memory()
+    };
+    let store = keeps_all(9);
     store.counter("own").add(1).unwrap();
     let row = path("a", REGISTER);
     const EACH: u64 = 900_000;
@@ -303,7 +308,7 @@ fn deletes_beyond_a_frame_are_passed_on() {
         let base = if lo == first { 0 } else { lo - 1 };
         assert!(store.merge(Forged::new(&[(1, base, lo + EACH - 1)]).row(&row, &[], &deletes).end()).unwrap().changed);
     }
-    let behind = replica(8);
+    let behind = keeps_all(8);
     behind.merge(Forged::new(&[(2, 0, 1)]).end()).unwrap();
     send(&store, &behind);
     assert_eq!(behind.status().unwrap().deletes, 2 * EACH);

@@ -49,6 +49,10 @@ impl Backend for Memory {
         Ok(Arc::new(self.state()))
     }
 
+    fn erases_cheaply(&self) -> bool {
+        true
+    }
+
     fn commit(&self, writes: Vec<Write>, _sync: bool) -> io::Result<()> {
         if writes.len() <= IN_PLACE_WRITES_MAX {
             self.newest.write().apply(writes);
