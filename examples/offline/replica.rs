@@ -138,7 +138,7 @@ impl Replica<'_> {
         let started = now();
         self.store.check().map_err(|error| format!("the check of the store failed: {}", in_full(&error)))?;
         let check_seconds = started.elapsed().as_secs_f64();
-        let whole_state = self.store.delta_since(&VersionVector::new())?.into_bytes();
+        let whole_state = self.store.canonical()?.into_bytes();
         Ok(Audit {
             check_seconds,
             whole_state_bytes: whole_state.len() as u64,

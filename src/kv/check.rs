@@ -8,7 +8,7 @@ use crate::codec::DecodeError;
 use super::commit::{Event, EventKind, decode_dots, unknown_replica};
 use super::error::{Error, Result};
 use super::meta::{entry_hash, progress_hash};
-use super::path::{Parsed, is_counter_row_of, is_reset_of};
+use super::path::{Parsed, counter_part_of, is_reset_of};
 use super::row::LocalDot;
 use super::space::{View, decode_row};
 
@@ -103,7 +103,7 @@ fn beside_rows(view: &View) -> Result<()> {
     }
     for row in view.read.range(view.tables.sent(), all)? {
         sent += 1;
-        if !me.is_some_and(|me| row.as_ref().is_ok_and(|(path, _row)| is_counter_row_of(path, me))) {
+        if !me.is_some_and(|me| row.as_ref().is_ok_and(|(path, _row)| counter_part_of(path, me).is_some())) {
             return Err(wrong("SENT", "a row that is not of this replica"));
         }
     }

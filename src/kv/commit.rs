@@ -8,6 +8,7 @@
 //! - the version vector grows by whole transactions.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -16,7 +17,7 @@ use crate::codec::{Reader, Writer};
 use crate::storage::Write;
 
 use super::error::{Error, Result};
-use super::meta::{Meta, Tables, entry_hash};
+use super::meta::{Meta, Tables, delete_hash, entry_hash, link};
 use super::path::is_reset_of;
 use super::row::{Entry, LocalDot, Row};
 use super::space::Space;
@@ -80,6 +81,7 @@ pub(crate) struct Commit {
     me: Option<ReplicaId>,
     /// Dropped dots whose Write events are erased later; `None`: they are erased at once.
     dead: Option<Vec<LocalDot>>,
+    rides: bool,
     scratch: Vec<u8>,
     /// Rows that changed.
     pub(crate) rows_changed: u64,
@@ -98,6 +100,7 @@ impl Commit {
             known: space.replica_count(),
             me: meta.me.and_then(|me| meta.id(me)),
             dead: (!space.backend().erases_cheaply()).then(Vec::new),
+            rides: true,
             scratch: Vec::new(),
             rows_changed: 0,
             meta,
@@ -137,6 +140,46 @@ impl Commit {
             self.writes.push(Write::Put { table, key, value: after.encode() });
         }
         Ok(true)
+    }
+
+    /// Erases the events of what goes with the commit, on any backend, and takes no part of the retention along.
+    pub(crate) fn stands_alone(&mut self) {
+        self.dead = None;
+        self.rides = false;
+    }
+
+    /// Whether a slice of the retention may ride on the commit.
+    pub(crate) const fn rides(&self) -> bool {
+        self.rides
+    }
+
+    /// This replica ceases to be the one that resets are addressed to.
+    pub(crate) fn clear_resets(&mut self, space: &Space) -> Result<()> {
+        self.me = None;
+        self.meta.resets = 0;
+        let table = self.tables.resets();
+        for row in space.backend().range(table, (Bound::Unbounded, Bound::Unbounded))? {
+            self.writes.push(Write::Remove { table, key: row?.0 });
+        }
+        Ok(())
+    }
+
+    /// Adds an own event to the hash of the own history.
+    pub(crate) fn link(&mut self, dot: LocalDot, path: &[u8], written: Option<&Entry>) -> Result<()> {
+        self.meta.chain = self.linked(self.meta.chain, dot, path, written)?;
+        Ok(())
+    }
+
+    /// The hash of a history with one more event: a write, or a delete.
+    pub(crate) fn linked(&mut self, chain: u64, dot: LocalDot, path: &[u8], written: Option<&Entry>) -> Result<u64> {
+        let id = self.meta.id(dot.replica).ok_or_else(unknown_replica)?;
+        Ok(link(
+            chain,
+            match written {
+                Some(entry) => entry_hash(id, path, entry, &mut self.scratch),
+                None => delete_hash(id, dot.seq, path, &mut self.scratch),
+            },
+        ))
     }
 
     fn drop_event(&mut self, dot: LocalDot) {

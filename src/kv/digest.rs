@@ -17,6 +17,10 @@ impl Digest {
         Self(meta.entries_digest.wrapping_add(meta.vector_digest))
     }
 
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_le_bytes(bytes))
+    }
+
     /// Its 16 bytes.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {

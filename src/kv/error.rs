@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::causal::{ReplicaId, VersionVector};
+use crate::causal::VersionVector;
 use crate::codec::DecodeError;
 use crate::codec::key::KeyBuf;
 
@@ -30,17 +30,6 @@ pub enum Error {
     Behind {
         /// What a store must have before it can merge the delta.
         need: VersionVector,
-    },
-    /// A peer has events of this very replica that this store does not have: the file is an old copy (a restored backup, a
-    /// rolled-back machine). Nothing was merged. Do not write: the numbers of new writes are taken already.
-    #[error("a peer knows events up to {theirs} of this replica ({replica}), but the store has only {ours}: it is an old copy")]
-    Amnesia {
-        /// The id of this replica.
-        replica: ReplicaId,
-        /// The last own event of this store.
-        ours: u64,
-        /// The last event of this replica that the peer knows.
-        theirs: u64,
     },
     /// A stored value is not of the type that it was read as. It stays stored; other keys read as before.
     #[error("the value at {key} cannot be read as the type asked for: {source}")]

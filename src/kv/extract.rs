@@ -17,13 +17,23 @@ use crate::causal::VersionVector;
 
 use super::commit::{Event, EventKind, unknown_replica};
 use super::delta::{Delta, DeltaWriter, Head, WireDot, WireEntry, WireReplica};
+use super::digest::Digest;
 use super::error::Result;
 use super::mutant::{self, Mutant};
 use super::row::{LocalDot, Row};
 use super::space::{SpaceId, View, decode_row};
 
+/// The canonical form: a delta since nothing, without what two stores of one state may know differently.
+pub(crate) fn canonical(view: &View, space: SpaceId) -> Result<Delta> {
+    extract(view, space, &VersionVector::new(), false)
+}
+
 /// The delta for a peer that has `base`. Cost: the events above `base`; every row if `base` is empty or below the floor.
 pub(crate) fn delta_since(view: &View, space: SpaceId, base: &VersionVector) -> Result<Delta> {
+    extract(view, space, base, true)
+}
+
+fn extract(view: &View, space: SpaceId, base: &VersionVector, with_marks: bool) -> Result<Delta> {
     let fresh = base.is_empty();
     let mut replicas = Vec::new();
     // The place on the wire of each local index.
@@ -33,9 +43,17 @@ pub(crate) fn delta_since(view: &View, space: SpaceId, base: &VersionVector) -> 
         places.insert(index, u32::try_from(replicas.len()).unwrap_or(u32::MAX));
         let floor = if fresh { progress.seq } else { progress.floor };
         below_floor |= floor > base.get(id);
-        replicas.push((index, WireReplica { id, base: base.get(id).min(progress.seq), version: progress.seq, floor }));
+        let (mark_seq, mark) = match view.meta.me {
+            _any if !with_marks => (0, 0),
+            // What leaves the file is noted as given away, up to here.
+            Some(me) if me == index => (progress.seq, view.meta.chain),
+            Some(_) | None => (progress.mark_seq, progress.mark),
+        };
+        let base = base.get(id).min(progress.seq);
+        replicas.push((index, WireReplica { id, base, version: progress.seq, floor, mark_seq, mark }));
     }
-    let head = Head { space, below_floor, replicas: replicas.iter().map(|(_index, replica)| *replica).collect() };
+    let digest = Digest::of(&view.meta);
+    let head = Head { space, below_floor, digest, replicas: replicas.iter().map(|(_index, replica)| *replica).collect() };
     let mut writer = Extract { view, places, to: DeltaWriter::new(head) };
     if fresh {
         for row in view.read.range(view.tables.rows(), (Bound::Unbounded, Bound::Unbounded))? {

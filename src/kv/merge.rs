@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! require base <= vv                  else: ask again
-//! require V[me] <= vv[me]             else: this file is an old copy
+//! require V[me] <= emitted            else: this file is an old copy, and takes a new id first
 //! for (path, image) in rows:
 //!    row = { c in row : c in image or c not in V } + { e in image : e not in vv }
 //!    EVENTS += Write for the new dots, Delete for the row's deletes above vv
 //! below the floor: drop every live d <= V that is neither in LIVE nor in rows; raise my floor to the sender's
 //! vv = vv join V; commit
+//! same version as the sender now: same digest, or say so
 //! ```
 //!
 //! Everything is validated before anything is written: the delta is read once to its end, and then again (twice, below the
@@ -26,7 +27,9 @@ use crate::crdt::{Verdict, join_dots};
 
 use super::commit::{Commit, Event, EventKind};
 use super::delta::{DeltaReader, Head, Item, WireDot, WireEntry};
+use super::digest::Digest;
 use super::error::{Error, Result};
+use super::identity::{self, Sent, StoreEvent, note_marks};
 use super::kinds::{in_conflict, register};
 use super::meta::Meta;
 use super::mutant::{self, Mutant};
@@ -47,6 +50,9 @@ pub struct Merged {
     pub conflicts: Vec<RowPath>,
     /// Whether the delta came from below the floor, so that it listed all that is live.
     pub below_floor: bool,
+    /// Whether the sender, at the very version that this store has now, holds other contents
+    /// ([`StoreEvent::Diverged`](super::StoreEvent::Diverged)).
+    pub diverged: bool,
     /// What this store has seen now.
     pub version: VersionVector,
 }
@@ -54,17 +60,15 @@ pub struct Merged {
 /// Merges a delta.
 pub(crate) fn merge(space: &Arc<Space>, input: &[u8]) -> Result<Merged> {
     let checked = Checked::of(space, input)?;
-    let guard = space.lock()?;
-    let meta = space.meta()?;
     let head = &checked.head;
+    let (guard, meta) = identity::lock(space, || head.claims())?;
     if !head.replicas.iter().all(|replica| seen(&meta, replica.id) >= replica.base) {
         return Err(Error::Behind { need: head.base() });
     }
-    refuse_amnesia(&meta, head.replicas.iter().map(|replica| (replica.id, replica.version)))?;
     let below_floor = head.below_floor;
     if head.replicas.iter().all(|replica| seen(&meta, replica.id) >= replica.version) {
-        let version = meta.version();
-        return Ok(Merged { changed: false, rows: 0, conflicts: Vec::new(), below_floor, version });
+        let (version, diverged) = (meta.version(), has_diverged(space, &meta, head));
+        return Ok(Merged { changed: false, rows: 0, conflicts: Vec::new(), below_floor, diverged, version });
     }
     meta.room_for(head.replicas.iter().map(|replica| replica.id))?;
     let before = Arc::clone(&meta);
@@ -76,22 +80,23 @@ pub(crate) fn merge(space: &Arc<Space>, input: &[u8]) -> Result<Merged> {
     let (commit, conflicts) = merge.finish();
     let rows = commit.rows_changed;
     let meta = guard.commit(commit)?;
-    Ok(Merged { changed: true, rows, conflicts, below_floor, version: meta.version() })
+    let diverged = has_diverged(space, &meta, head);
+    Ok(Merged { changed: true, rows, conflicts, below_floor, diverged, version: meta.version() })
+}
+
+/// Whether a peer of the same version has other contents.
+fn has_diverged(space: &Space, meta: &Meta, head: &Head) -> bool {
+    let ours = Digest::of(meta);
+    if ours == head.digest || !head.is_version_of(meta) {
+        return false;
+    }
+    space.events.push(StoreEvent::Diverged { ours, theirs: head.digest });
+    true
 }
 
 /// How much of a replica was seen.
 fn seen(meta: &Meta, id: crate::causal::ReplicaId) -> u64 {
     meta.index(id).map_or(0, |index| meta.seq(index))
-}
-
-/// Refuses if somebody knows more of this replica than itself.
-pub(crate) fn refuse_amnesia(meta: &Meta, claims: impl IntoIterator<Item = (crate::causal::ReplicaId, u64)>) -> Result<()> {
-    let Some(me) = meta.me else { return Ok(()) };
-    let ours = meta.seq(me);
-    match claims.into_iter().find(|(id, seq)| meta.id(me) == Some(*id) && *seq > ours) {
-        Some((replica, theirs)) => Err(Error::Amnesia { replica, ours, theirs }),
-        None => Ok(()),
-    }
 }
 
 /// A delta that was read to its end without an error.
@@ -154,6 +159,8 @@ struct Merge<'a> {
     wires: Vec<Option<u32>>,
     now_ms: u64,
     conflicts: BTreeSet<RowPath>,
+    /// Paths of SENT that the delta has touched.
+    sent_joined: BTreeSet<Bytes>,
 }
 
 impl<'a> Merge<'a> {
@@ -167,7 +174,7 @@ impl<'a> Merge<'a> {
             }
         }
         let now_ms = space.file.settings.clock.now_ms();
-        Self { space, checked, before, commit, locals, wires, now_ms, conflicts: BTreeSet::new() }
+        Self { space, checked, before, commit, locals, wires, now_ms, conflicts: BTreeSet::new(), sent_joined: BTreeSet::new() }
     }
 
     fn rows(&mut self, input: &[u8]) -> Result<()> {
@@ -213,6 +220,13 @@ impl<'a> Merge<'a> {
                 Verdict::Drop(_index) | Verdict::Skip(_index) => {}
             },
         );
+        if self.is_own_counter_row(parsed.leaf)
+            && let Some(mut sent) = Sent::at(self.space, path)?
+        {
+            sent.row = self.image_joined(&sent.row, &theirs);
+            sent.put(&mut self.commit, &Bytes::copy_from_slice(path), false);
+            self.sent_joined.insert(Bytes::copy_from_slice(path));
+        }
         self.plant_mutants(parsed, &ours, &mut after)?;
         for stamp in stamps {
             follow_clock(self.space, &mut self.commit.meta, stamp, self.now_ms);
@@ -232,6 +246,36 @@ impl<'a> Merge<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a row is one of this replica's own that SENT may have.
+    fn is_own_counter_row(&self, leaf: Leaf) -> bool {
+        let me = self.before.me.and_then(|me| self.before.id(me));
+        let of = match leaf {
+            Leaf::CounterPart(of) | Leaf::CounterReset(of) => of,
+            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => return false,
+        };
+        self.before.sent > 0 && me == Some(of)
+    }
+
+    /// A row of SENT, joined with the image as the row itself is.
+    fn image_joined(&self, ours: &Row, theirs: &[(LocalDot, WireEntry<'_>)]) -> Row {
+        let mut after = Row::default();
+        join_dots(
+            ours.dots(),
+            theirs.iter().map(|(dot, _entry)| *dot),
+            |dot| self.before.has_seen(*dot),
+            |dot| self.sender_has_seen(*dot),
+            |verdict| match verdict {
+                Verdict::Keep(index) => after.push(ours.entries().get(index).expect("a position in ours").clone()),
+                Verdict::Take(index) => {
+                    let (dot, entry) = theirs.get(index).expect("a position in theirs");
+                    after.push(Entry { dot: *dot, payload: Bytes::copy_from_slice(entry.payload.unwrap_or_default()) });
+                }
+                Verdict::Drop(_index) | Verdict::Skip(_index) => {}
+            },
+        );
+        after
     }
 
     /// Rows that the delta does not have: drops what the sender has seen and no longer holds.
@@ -254,6 +298,16 @@ impl<'a> Merge<'a> {
                 let leaf = Parsed::of(&path).map_err(Error::corrupt("ROWS"))?.leaf;
                 if in_conflict(leaf, &after) {
                     self.conflicts.insert(RowPath::new(path));
+                }
+            }
+        }
+        if self.before.sent > 0 {
+            for row in space.backend().range(tables.sent(), (Bound::Unbounded, Bound::Unbounded))? {
+                let (path, bytes) = row?;
+                let mut sent = Sent::decode(&bytes)?;
+                sent.row.retain(|entry| !self.is_gone(entry.dot));
+                if !self.sent_joined.contains(&path) {
+                    sent.put(&mut self.commit, &path, false);
                 }
             }
         }
@@ -312,6 +366,7 @@ impl<'a> Merge<'a> {
         for (replica, local) in self.checked.head.replicas.iter().zip(&self.locals) {
             self.commit.advance(*local, replica.version);
         }
+        note_marks(&mut self.commit, self.checked.head.claims());
         (self.commit, self.conflicts.into_iter().collect())
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use twox_hash::XxHash3_128;
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::causal::{Dot, Hlc, ReplicaId, SEQ_MAX, VersionVector};
 use crate::codec::{DecodeError, Reader, Writer};
@@ -417,6 +417,22 @@ pub(crate) fn entry_hash(id: ReplicaId, path: &[u8], entry: &Entry, scratch: &mu
     scratch.extend_from_slice(path);
     scratch.extend_from_slice(&entry.payload);
     XxHash3_128::oneshot(scratch)
+}
+
+/// What a delete adds to the history of its replica.
+pub(crate) fn delete_hash(id: ReplicaId, seq: u64, path: &[u8], scratch: &mut Vec<u8>) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&id.to_bytes());
+    scratch.extend_from_slice(&seq.to_le_bytes());
+    // No path is so long: apart from every write.
+    scratch.extend_from_slice(&u64::MAX.to_le_bytes());
+    scratch.extend_from_slice(path);
+    XxHash3_128::oneshot(scratch)
+}
+
+/// The hash of a history with one more event.
+pub(crate) fn link(chain: u64, event: u128) -> u64 {
+    XxHash3_64::oneshot_with_seed(chain, &event.to_le_bytes())
 }
 
 /// What one replica adds to the digest; nothing before its first event.

@@ -9,6 +9,10 @@ pub(crate) enum Mutant {
     DeletesNotRelayed,
     /// The fallback below the floor does not raise the receiver's floor.
     FloorNotRaised,
+    /// A copy of a file keeps its id.
+    RestoredIdKept,
+    /// What is not durable yet leaves the file.
+    EmittedBeforeFsync,
     /// Delete events are forgotten for space, and the floor stays.
     FloorNotRaisedByEviction,
     /// A batch has only the new entries of a row, not its complete image.

@@ -17,8 +17,8 @@ pub const VALUE_MAX: usize = 1 << 20;
 pub(crate) const PAYLOAD_HARD_MAX: usize = VALUE_MAX + 64;
 
 /// The most replicas that a space may know, those that are long gone included. Fixed by the protocol: a delta names them all
-/// in its first frame, at up to 46 bytes each.
-pub(crate) const REPLICAS_MAX: usize = 1 << 18;
+/// in its first frame, at up to 64 bytes each.
+pub(crate) const REPLICAS_MAX: usize = 1 << 17;
 
 /// What a transaction may write. Limits bind the writer alone: what another replica has written is always taken.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     /// The id that a space takes at its first write, instead of a random one.
     pub(crate) replica: Option<crate::causal::ReplicaId>,
     pub(crate) durability: Durability,
+    pub(crate) read_only: bool,
     pub(crate) retention: Retention,
 }
 
@@ -67,6 +68,7 @@ impl Default for Options {
             entropy: Arc::new(SystemEntropy),
             replica: None,
             durability: Durability::Immediate,
+            read_only: false,
             retention: Retention::default(),
         };
         Self { space: Self::DEFAULT_SPACE.to_owned(), settings }

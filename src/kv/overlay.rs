@@ -12,9 +12,12 @@ use crate::causal::{Hlc, ReplicaId, SEQ_MAX};
 use super::commit::{Commit, Event, EventKind};
 use super::cursor::Range;
 use super::error::{Error, Limit, Result};
+use super::identity::{self, Sent};
+use super::kinds::counter;
 use super::meta::Meta;
 use super::mutant::{self, Mutant};
 use super::options::VALUE_MAX;
+use super::path::counter_part_of;
 use super::push::PushedRow;
 use super::row::{Entry, LocalDot, Row};
 use super::space::{Space, decode_row};
@@ -75,15 +78,7 @@ impl Overlay {
             let id = self.meta.id(me).ok_or_else(super::commit::unknown_replica)?;
             return Ok((me, id));
         }
-        let settings = &self.space.file.settings;
-        let id = match settings.replica {
-            Some(id) => id,
-            None => {
-                let mut bytes = [0; 16];
-                settings.entropy.fill(&mut bytes)?;
-                ReplicaId::from(uuid::Builder::from_random_bytes(bytes).into_uuid())
-            }
-        };
+        let id = identity::mint(&self.meta, &self.space.file.settings)?;
         self.meta.room_for([id])?;
         let me = self.meta.index_or_new(id);
         self.meta.me = Some(me);
@@ -218,12 +213,13 @@ impl Overlay {
     /// Ends the transaction as one commit: each row written or deleted takes the next dot, in the order of paths. `None`:
     /// nothing was written. With `push`, also its rows as a pushed transaction has them.
     pub(crate) fn into_commit(mut self, push: bool) -> Result<Option<(Commit, Vec<PushedRow>)>> {
-        let mut rows = std::mem::take(&mut self.rows);
-        rows.retain(|_path, touched| touched.now.has_pending() || touched.now != touched.before);
-        if rows.is_empty() {
+        self.rows.retain(|_path, touched| touched.now.has_pending() || touched.now != touched.before);
+        if self.rows.is_empty() {
             return Ok(None);
         }
-        let (me, _id) = self.me()?;
+        self.take_resets()?;
+        let rows = std::mem::take(&mut self.rows);
+        let (me, id) = self.me()?;
         let lo = self.meta.seq(me);
         let hi = lo.saturating_add(rows.len() as u64);
         if hi > SEQ_MAX {
@@ -246,6 +242,11 @@ impl Overlay {
             let path = event.path();
             commit.row(&path, &touched.before, &after)?;
             commit.event(dot, event);
+            commit.link(dot, &path, after.entries().iter().find(|entry| entry.dot == dot))?;
+            // What is pushed is given away at once.
+            if !push && counter_part_of(&path, id).is_some() {
+                Sent::keep(&self.space, &mut commit, &path, &touched.before)?;
+            }
             if !push {
                 continue;
             }
@@ -254,6 +255,27 @@ impl Overlay {
             pushed.push(PushedRow { path, payload, dropped });
         }
         commit.advance(me, seq);
+        if push {
+            identity::mark_emitted(&self.space, &mut commit)?;
+        }
         Ok(Some((commit, pushed)))
+    }
+
+    /// Takes the resets that are addressed to this replica into account, so that they need not be kept: as many as one transaction
+    /// should carry, and has room for.
+    fn take_resets(&mut self) -> Result<()> {
+        const MOST: usize = 64;
+        if self.meta.resets == 0 {
+            return Ok(());
+        }
+        let space = Arc::clone(&self.space);
+        for row in space.backend().range(space.tables.resets(), (Bound::Unbounded, Bound::Unbounded))?.take(MOST) {
+            let (reset, _nothing) = row?;
+            if self.room_for(2).is_err() {
+                return Ok(());
+            }
+            counter::take_reset(self, &reset)?;
+        }
+        Ok(())
     }
 }

@@ -185,11 +185,18 @@ pub(crate) fn is_reset_of(path: &[u8], id: ReplicaId) -> bool {
         && Parsed::of(path).is_ok_and(|parsed| parsed.leaf == Leaf::CounterReset(id))
 }
 
-/// Whether a path is a row of a counter that belongs to a replica: its part, or the resets that are addressed to it.
-pub(crate) fn is_counter_row_of(path: &[u8], id: ReplicaId) -> bool {
-    let part = path.strip_suffix(&[RESET]).unwrap_or(path);
-    (path.ends_with(&id.to_bytes()) || part.ends_with(&id.to_bytes()))
-        && Parsed::of(path).is_ok_and(|parsed| parsed.leaf == Leaf::CounterPart(id) || parsed.leaf == Leaf::CounterReset(id))
+/// The part of a counter that a row belongs to, if the row is that part of a replica, or the resets that are addressed to it.
+pub(crate) fn counter_part_of(path: &[u8], id: ReplicaId) -> Option<&[u8]> {
+    let without_last = path.split_last().map_or(path, |(_reset, part)| part);
+    // Most rows are told apart by their last bytes.
+    if !path.ends_with(&id.to_bytes()) && !without_last.ends_with(&id.to_bytes()) {
+        return None;
+    }
+    match Parsed::of(path).ok()?.leaf {
+        Leaf::CounterPart(of) if of == id => Some(path),
+        Leaf::CounterReset(of) if of == id => Some(without_last),
+        _other => None,
+    }
 }
 
 /// How many bytes of parts stand in front of the first kind byte, or the end.

@@ -21,8 +21,9 @@ use crate::codec::{DecodeError, FRAME_MAX, FrameReader, Reader, Writer, write_fr
 
 use super::commit::{Commit, Event, EventKind};
 use super::error::{Error, Result};
+use super::identity::{self, Claim, Sent};
 use super::kinds::{in_conflict, register};
-use super::merge::{Merged, follow_clock, refuse_amnesia};
+use super::merge::{Merged, follow_clock};
 use super::meta::Meta;
 use super::mutant::{self, Mutant};
 use super::options::PAYLOAD_HARD_MAX;
@@ -254,11 +255,10 @@ impl Incoming {
 /// Applies a pushed transaction.
 pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
     let incoming = Incoming::decode(input, space.id)?;
-    let guard = space.lock()?;
-    let before = space.meta()?;
+    let claim = |(id, seq)| Claim { id, seq, mark_seq: 0, mark: 0 };
+    let claims = || [(incoming.origin, incoming.hi)].into_iter().chain(incoming.deps.iter().copied()).map(claim);
+    let (guard, before) = identity::lock(space, claims)?;
     let seen = |id: ReplicaId| before.index(id).map_or(0, |index| before.seq(index));
-    refuse_amnesia(&before, [(incoming.origin, incoming.hi)])?;
-    refuse_amnesia(&before, incoming.deps.iter().copied())?;
     let own = seen(incoming.origin);
     if own >= incoming.hi {
         return Ok(Applied::Covered);
@@ -279,6 +279,7 @@ pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
     before.room_for([incoming.origin])?;
     let mut commit = Commit::new(space, (*before).clone());
     let origin = commit.meta.index_or_new(incoming.origin);
+    let mut chain = before.progress(origin).mark;
     let now_ms = space.file.settings.clock.now_ms();
     let mut conflicts = Vec::new();
     for (row, seq) in incoming.rows.into_iter().zip(incoming.lo..) {
@@ -291,19 +292,33 @@ pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
         let mut gone: SmallVec<[LocalDot; 1]> = dropped.iter().filter_map(|dot| commit.meta.local_dot(*dot)).collect();
         gone.sort_unstable();
         after.retain(|entry| gone.binary_search(&entry.dot).is_err());
+        if before.sent > 0
+            && let Some(mut sent) = Sent::at(space, &path)?
+        {
+            sent.row.retain(|entry| gone.binary_search(&entry.dot).is_err());
+            if let Some(payload) = &payload {
+                sent.row.insert(Entry { dot, payload: payload.clone() });
+            }
+            sent.put(&mut commit, &path, false);
+        }
         if let Some(payload) = payload {
             if let (Leaf::Register, Some((stamp, _value))) = (parsed.leaf, register::split(&payload)) {
                 follow_clock(space, &mut commit.meta, stamp, now_ms);
             }
             after.insert(Entry { dot, payload });
         }
+        chain = commit.linked(chain, dot, &path, after.entries().iter().find(|entry| entry.dot == dot))?;
         if commit.row(&path, &row, &after)? && in_conflict(parsed.leaf, &after) {
             conflicts.push(RowPath::new(path));
         }
         commit.event(dot, event);
     }
     commit.advance(origin, incoming.hi);
+    // Whoever knows the point of the history before can tell the one after.
+    if before.progress(origin).mark_seq == incoming.lo - 1 {
+        commit.meta.set_mark(origin, incoming.hi, chain);
+    }
     let rows = commit.rows_changed;
     let meta = guard.commit(commit)?;
-    Ok(Applied::Merged(Merged { changed: true, rows, conflicts, below_floor: false, version: meta.version() }))
+    Ok(Applied::Merged(Merged { changed: true, rows, conflicts, below_floor: false, diverged: false, version: meta.version() }))
 }

@@ -104,6 +104,9 @@ impl Sweep {
 
 /// Lets a slice of the work ride on a commit.
 pub(crate) fn ride(space: &Space, state: &mut WriterState, commit: &mut Commit) -> Result<()> {
+    if !commit.rides() {
+        return Ok(());
+    }
     let retention = &space.file.settings.retention;
     let most = commit.len().saturating_mul(4).max(256);
     if state.sweep.is_none() && commit.meta.dead > retention.dead_max(&commit.meta) {

@@ -29,6 +29,11 @@ impl Snapshot {
         Self { view: Arc::new(view) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn meta(&self) -> Arc<crate::kv::meta::Meta> {
+        Arc::clone(&self.view.meta)
+    }
+
     handles!(Snapshot, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
 
     /// Which events are in.

@@ -22,6 +22,7 @@ use crate::storage::{Backend, Read};
 use super::commit::Commit;
 use super::error::{Error, Result};
 use super::file::{Durability, File, Ticket};
+use super::identity::Events;
 use super::meta::{Meta, Tables};
 use super::retention::{self, Sweep};
 use super::row::Row;
@@ -84,6 +85,8 @@ pub(crate) struct Space {
     owner: Mutex<Option<ThreadId>>,
     /// Stamps seen that were beyond the drift limit.
     pub(crate) stamps_ahead: AtomicU64,
+    /// What the application has not asked for yet.
+    pub(crate) events: Events,
 }
 
 impl Space {
@@ -100,6 +103,7 @@ impl Space {
             writer: Arc::default(),
             owner: Mutex::new(None),
             stamps_ahead: AtomicU64::new(0),
+            events: Events::default(),
         })
     }
 

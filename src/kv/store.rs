@@ -15,6 +15,7 @@ use super::delta::Delta;
 use super::digest::Digest;
 use super::error::Result;
 use super::extract;
+use super::identity::{self, StoreEvent};
 use super::merge::{self, Merged};
 use super::options::Options;
 use super::overlay::Overlay;
@@ -112,6 +113,7 @@ impl Store {
             rows: meta.rows,
             entries: meta.entries,
             deletes: meta.deletes,
+            pending_resets: meta.resets,
             digest: Digest::of(&meta),
             stamps_ahead: self.space.stamps_ahead.load(Ordering::Relaxed),
         })
@@ -194,8 +196,10 @@ impl Store {
         self.space.file.make_durable()
     }
 
-    /// What this store has and a store of version `base` lacks. Of the empty vector: everything, in canonical form, so that
-    /// equal stores give equal bytes.
+    /// What this store has and a store of version `base` lacks. Of the empty vector: everything.
+    ///
+    /// What leaves the file is durable first, and is noted as given away: if there are writes that never left it, that takes the writer
+    /// lock and a commit.
     ///
     /// Cost: what happened since `base`. Everything, if that is empty; what is live besides, if deletes since then may have
     /// been forgotten.
@@ -203,15 +207,32 @@ impl Store {
     /// # Errors
     /// The store is damaged, or the medium fails.
     pub fn delta_since(&self, base: &VersionVector) -> Result<Delta> {
-        extract::delta_since(&self.space.view()?, self.space.id, base)
+        extract::delta_since(&identity::view_to_emit(&self.space, base)?, self.space.id, base)
+    }
+
+    /// The canonical form: live entries with full replica ids, and the version. Equal states give equal bytes, on every replica. It is a
+    /// delta since nothing, less what stores of one state may know differently.
+    ///
+    /// # Errors
+    /// As [`delta_since`](Self::delta_since).
+    pub fn canonical(&self) -> Result<Delta> {
+        extract::canonical(&identity::view_to_emit(&self.space, &VersionVector::new())?, self.space.id)
+    }
+
+    /// What the store has found out about itself and its peers since this was called last: that it is a copy and has a new id, that
+    /// histories fork, that contents diverge.
+    pub fn take_events(&self) -> Vec<StoreEvent> {
+        self.space.events.take()
     }
 
     /// Merges a delta, in one commit. Any number of times, in any order; what is in already changes nothing.
     ///
+    /// If the delta tells that this file is a copy of another one, the store takes a new id first
+    /// ([`StoreEvent::IdentityRotated`]). The delta may then start beyond what is left: ask for another one.
+    ///
     /// # Errors
-    /// The bytes are no delta ([`Error::Malformed`](super::Error::Malformed)), of another space, start beyond what this store has
-    /// ([`Error::Behind`](super::Error::Behind)), or tell that this file is an old copy
-    /// ([`Error::Amnesia`](super::Error::Amnesia)); or the medium fails. Nothing was merged.
+    /// The bytes are no delta ([`Error::Malformed`](super::Error::Malformed)), of another space, or start beyond what this store has
+    /// ([`Error::Behind`](super::Error::Behind)); or the medium fails. Nothing was merged.
     pub fn merge(&self, delta: impl AsRef<[u8]>) -> Result<Merged> {
         merge::merge(&self.space, delta.as_ref())
     }
@@ -290,6 +311,8 @@ pub struct Status {
     pub entries: u64,
     /// Delete events that are kept.
     pub deletes: u64,
+    /// Resets of counters that this replica takes into account at its next commit.
+    pub pending_resets: u64,
     /// The digest of the canonical form.
     pub digest: Digest,
     /// Stamps that came from clocks beyond the drift limit, since the store was opened.

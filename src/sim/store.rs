@@ -313,7 +313,7 @@ impl<M: Medium> Subject for StoreSubject<M> {
     }
 
     fn canonical(&self) -> Fallible<Vec<u8>> {
-        Ok(self.store().delta_since(&VersionVector::new())?.into_bytes())
+        Ok(self.store().canonical()?.into_bytes())
     }
 
     fn check(&self) -> Fallible<()> {

@@ -142,6 +142,8 @@ fn touched(rows: u64) -> Vec<(&'static str, Counts)> {
         all.push((what, *counts.lock().unwrap()));
     };
     let middle = rows / 2;
+    // A peer may know all of it.
+    store.delta_since(&VersionVector::new()).unwrap();
     // A peer that has everything, and writes one key at a time.
     let peer = |base: u64, seq: u64| Forged::new(&[(1, base, base), (2, seq - 1, seq)]);
     let value = stamped(1, &[7]);
@@ -156,12 +158,14 @@ fn touched(rows: u64) -> Vec<(&'static str, Counts)> {
     measured("a digest", &mut || drop(store.digest().unwrap().to_bytes().to_vec()));
     let before = store.version().unwrap();
     measured("a put over a key", &mut || store.register::<u64>(middle + 2).set(&1).unwrap());
+    measured("a delta of one key that was never given away", &mut || assert_eq!(store.delta_since(&before).unwrap().rows(), 1));
     measured("a delta of one key", &mut || assert_eq!(store.delta_since(&before).unwrap().rows(), 1));
     measured("a put of a new key", &mut || store.register::<u64>("new").set(&1).unwrap());
     measured("a delete", &mut || assert!(store.delete(middle + 3).unwrap()));
     measured("the first key of a scan", &mut || assert!(store.scan(()).next().is_some()));
     measured("the last key of a scan", &mut || assert!(store.scan(()).next_back().is_some()));
     let version = store.version().unwrap();
+    store.delta_since(&before).unwrap();
     measured("a delta of nothing", &mut || assert_eq!(store.delta_since(&version).unwrap().rows(), 0));
     let pushed = replica(3).begin().map(|tx| {
         tx.register::<u64>(middle).set(&9).unwrap();

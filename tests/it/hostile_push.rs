@@ -1,9 +1,9 @@
 //! Pushed transactions that are well-formed and hostile, and random histories of deltas that nobody honest would send.
 
 use proptest::prelude::*;
-use tombolo::causal::{ReplicaId, SEQ_MAX};
+use tombolo::causal::{ReplicaId, SEQ_MAX, VersionVector};
 use tombolo::codec::Writer;
-use tombolo::kv::Applied;
+use tombolo::kv::{Applied, StoreEvent};
 use tombolo::{Error, Store};
 
 use crate::forge::{COUNTER, FLAG, Forged, LATTICE, REGISTER, SET, WireDot, attack, framed, frames, goes_on, path, stamped};
@@ -70,6 +70,8 @@ fn victim() -> Store {
     store.merge(delta.end()).unwrap();
     store.register::<u64>("a").set(&2).unwrap();
     store.counter("n").add(1).unwrap();
+    // A peer may know all of it.
+    store.delta_since(&VersionVector::new()).unwrap();
     store
 }
 
@@ -133,8 +135,13 @@ fn a_transaction_out_of_turn_waits_and_says_for_what() {
     assert!(matches!(victim.apply(row(Transaction::new(&[9], 0, 1, &[], 1))), Ok(Applied::Covered)));
     for mine in [Transaction::new(&[9], 0, 3, &[], 1), Transaction::new(&[1, 9], 0, 4, &[(1, 3)], 1)] {
         let bytes = row(mine);
-        assert!(matches!(attack(&victim, &bytes), Err(Error::Amnesia { ours: 2, theirs: 3, .. })));
+        assert!(attack(&victim, &bytes).unwrap());
     }
+    let events = victim.take_events();
+    assert!(
+        matches!(*events, [StoreEvent::Diverged { .. }, StoreEvent::IdentityRotated { new: None, replayed: 0, .. }]),
+        "{events:?}"
+    );
     goes_on(&victim);
 }
 

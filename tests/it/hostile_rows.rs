@@ -269,7 +269,7 @@ fn a_row_of_many_entries_is_taken_and_passed_on() {
 /// A delta names all replicas in its first frame. Two deltas of many ids each made a store whose own deltas did not fit: it panicked.
 #[test]
 fn more_replicas_than_a_delta_can_name_are_refused() {
-    const MAX: u128 = 1 << 18;
+    const MAX: u128 = 1 << 17;
     let store = replica(1 << 64);
     store.counter("own").add(1).unwrap();
     let ids = |ids: std::ops::Range<u128>| Forged::new(&ids.map(|id| (id, 0, SEQ_MAX)).collect::<Vec<_>>()).end();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! delta   := frame(1, head ++ item*), frame(2, item*)*          the last item of the last frame is END
-//! head    := space (16), flags, count, replica*                 sorted by id
-//! replica := id (16), base, version, [floor, if flag FLOOR]
+//! head    := space (16), flags, digest (16), count, replica*    sorted by id; the digest is that of the sender's state
+//! replica := id (16), base, version, [floor, if flag FLOOR], mark seq, [mark (8), if mark seq is not 0]
 //! item    := ROW  shared, suffix, MORE | LAST, count, entry*, count, dot*: deletes
 //!          | CONT MORE | LAST, count, entry*, count, dot*       more of a row that is larger than a frame should be
 //!          | LIVE replica, count, run*                          only with flag FLOOR, behind all rows
@@ -25,6 +25,9 @@ use smallvec::SmallVec;
 
 use crate::causal::{ReplicaId, VersionVector};
 
+use super::digest::Digest;
+use super::identity::Claim;
+use super::meta::Meta;
 use super::path::Parsed;
 use super::space::SpaceId;
 
@@ -107,6 +110,9 @@ pub(crate) struct WireReplica {
     pub(crate) version: u64,
     /// Up to where the sender may have forgotten deletes; 0 without [`Head::below_floor`].
     pub(crate) floor: u64,
+    /// The newest point of the replica's history that the sender knows, and the hash of the history up to there. 0: it knows none.
+    pub(crate) mark_seq: u64,
+    pub(crate) mark: u64,
 }
 
 /// What stands in front of a delta.
@@ -115,6 +121,8 @@ pub(crate) struct Head {
     pub(crate) space: SpaceId,
     /// Deletes may be missing: what is in neither LIVE nor a row is gone.
     pub(crate) below_floor: bool,
+    /// Of the sender's state.
+    pub(crate) digest: Digest,
     /// Sorted by id.
     pub(crate) replicas: Vec<WireReplica>,
 }
@@ -122,6 +130,22 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn base(&self) -> VersionVector {
         self.replicas.iter().map(|replica| (replica.id, replica.base)).collect()
+    }
+
+    /// Whether a store has exactly the sender's version.
+    pub(crate) fn is_version_of(&self, meta: &Meta) -> bool {
+        let is_seen = |replica: &WireReplica| meta.index(replica.id).is_some_and(|index| meta.seq(index) == replica.version);
+        let count = meta.replicas().filter(|(_id, _index, progress)| progress.seq > 0).count();
+        count == self.replicas.len() && self.replicas.iter().all(is_seen)
+    }
+
+    /// What the sender says of each replica.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
+        let claim = |replica: &WireReplica| {
+            let WireReplica { id, version: seq, mark_seq, mark, .. } = *replica;
+            Claim { id, seq, mark_seq, mark }
+        };
+        self.replicas.iter().map(claim)
     }
 }
 

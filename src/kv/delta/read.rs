@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::causal::{ReplicaId, SEQ_MAX};
 use crate::codec::{DecodeError, FrameReader, Reader};
+use crate::kv::digest::Digest;
 use crate::kv::error::{Error, Result};
 use crate::kv::options::{PAYLOAD_HARD_MAX, REPLICAS_MAX};
 use crate::kv::path::{PATH_HARD_MAX, Parsed};
@@ -235,7 +236,8 @@ fn read_head(from: &mut Reader<'_>) -> Result<Head, DecodeError> {
         FLAG_FLOOR => true,
         _unknown => return Err(from.error("a flag that this version does not know")),
     };
-    let count = from.len_up_to(REPLICAS_MAX, 18)?;
+    let digest = Digest::from_bytes(from.array()?);
+    let count = from.len_up_to(REPLICAS_MAX, 19)?;
     let mut replicas: Vec<WireReplica> = Vec::with_capacity(count);
     for _ in 0..count {
         let id = ReplicaId::from_bytes(from.array()?);
@@ -244,10 +246,12 @@ fn read_head(from: &mut Reader<'_>) -> Result<Head, DecodeError> {
         }
         let (base, version) = (from.u64()?, from.u64()?);
         let floor = if below_floor { from.u64()? } else { 0 };
-        if version == 0 || version > SEQ_MAX || base > version || floor > version {
+        let mark_seq = from.u64()?;
+        let mark = if mark_seq > 0 { u64::from_le_bytes(from.array()?) } else { 0 };
+        if version == 0 || version > SEQ_MAX || base > version || floor > version || mark_seq > version {
             return Err(from.error("a claim of events that cannot be"));
         }
-        replicas.push(WireReplica { id, base, version, floor });
+        replicas.push(WireReplica { id, base, version, floor, mark_seq, mark });
     }
-    Ok(Head { space, below_floor, replicas })
+    Ok(Head { space, below_floor, digest, replicas })
 }

@@ -24,6 +24,7 @@ impl DeltaWriter {
         let mut frame = Writer::new();
         frame.raw(&head.space.to_bytes());
         frame.u8(if head.below_floor { FLAG_FLOOR } else { 0 });
+        frame.raw(&head.digest.to_bytes());
         frame.u64(head.replicas.len() as u64);
         for replica in &head.replicas {
             frame.raw(&replica.id.to_bytes());
@@ -31,6 +32,10 @@ impl DeltaWriter {
             frame.u64(replica.version);
             if head.below_floor {
                 frame.u64(replica.floor);
+            }
+            frame.u64(replica.mark_seq);
+            if replica.mark_seq > 0 {
+                frame.raw(&replica.mark.to_le_bytes());
             }
         }
         Self { out: Vec::new(), chain: 0, frame, kind: FRAME_FIRST, path: Vec::new(), rows: 0, head }

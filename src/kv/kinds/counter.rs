@@ -165,9 +165,40 @@ impl Reset {
     }
 }
 
+/// The frame that an entry of a contributor's part is in, and what was added in it. `None`: it cannot be read.
+pub(crate) fn frame_and_sum(entry: &Entry) -> Option<(u64, i64)> {
+    Part::decode(entry).ok().map(|part| (part.frame, part.cum))
+}
+
+/// The payload of a part that begins with a sum.
+pub(crate) fn first_part(cum: i64) -> Bytes {
+    Part { frame: LocalDot::PENDING.seq, cum, base_seq: 0, base: 0 }.encode()
+}
+
+/// The payload of the reset that is addressed to an entry of a part. `None`: the entry cannot be read.
+pub(crate) fn reset_for(entry: &Entry) -> Option<Bytes> {
+    Part::decode(entry).ok().map(|part| Reset { frame: part.frame, seq: entry.dot.seq, cum: part.cum }.encode())
+}
+
+/// Takes the resets at a path, which are addressed to this replica, into account in its part, and drops them.
+pub(crate) fn take_reset(overlay: &mut Overlay, reset_path: &[u8]) -> Result<()> {
+    let Some(part_path) = reset_path.strip_suffix(&[RESET]) else { return Ok(()) };
+    let (row, resets) = (overlay.row(part_path)?, overlay.row(reset_path)?);
+    let own = last(&row).and_then(|entry| Some((entry.dot.seq, Part::decode(entry).ok()?)));
+    if let Some((seq, part)) = own {
+        // Resets that cannot be read say nothing to anybody.
+        let reset = Reset::newest(&resets, part.frame, seq).ok().flatten();
+        let after = part.after(reset);
+        if after != part && !mutant::is(Mutant::ResetDroppedUnconsumed) {
+            overlay.put(part_path, after.encode(), Replaces::All)?;
+        }
+    }
+    overlay.delete_row(reset_path).map(drop)
+}
+
 /// The entry of a contributor's row that counts: the last. By its bytes besides: if somebody else wrote there, every store still
 /// picks the same one, whatever indexes it gave to the two.
-fn last(row: &Row) -> Option<&Entry> {
+pub(crate) fn last(row: &Row) -> Option<&Entry> {
     row.entries().iter().max_by_key(|entry| (entry.dot.seq, &entry.payload))
 }
 

@@ -132,8 +132,29 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Takes every reset into account that is addressed to this replica: whatever the transaction wrote, if it wrote anything.
+    fn take_resets(&mut self) {
+        let me = self.after.me;
+        let is_pending = |row: &Row| row.iter().any(|(dot, _)| dot.seq == PENDING);
+        let now = |path: &Path| self.after.rows.get(path);
+        if !self.touched.iter().any(|(path, was)| now(path).map_or(!was.is_empty(), |row| is_pending(row) || row != was)) {
+            return;
+        }
+        let cells: Vec<_> = self.after.rows.keys().filter(|path| path.part == Part::Reset(me)).map(|path| path.cell).collect();
+        for cell in cells {
+            if let Some((_, own, Some(reset))) = self.after.own(cell, me)
+                && !self.after.has(Defect::ResetDroppedUnconsumed)
+            {
+                let own = Own { base_seq: reset.seq, base: reset.sum, ..own };
+                self.replace(cell, Part::Own(me), Some(Payload::Own(own)));
+            }
+            self.replace(cell, Part::Reset(me), None);
+        }
+    }
+
     /// Gives the rows their numbers. Returns what is to be pushed, if anything is.
-    pub(super) fn end(self) -> Option<NaivePushed> {
+    pub(super) fn end(mut self) -> Option<NaivePushed> {
+        self.take_resets();
         let Self { after, touched } = self;
         let (me, start) = (after.me, after.version.get(after.me));
         let deletes_count = !after.has(Defect::DeleteWithoutDot);

@@ -1,0 +1,62 @@
+//! What leaves the file: durable, and noted as given away.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::causal::VersionVector;
+use crate::kv::commit::Commit;
+use crate::kv::error::Result;
+use crate::kv::file::Durability;
+use crate::kv::mutant::{self, Mutant};
+use crate::kv::space::{Space, View};
+
+use super::{Claim, lock};
+
+/// How many points of its own history a replica keeps.
+const MARKS_MAX: u64 = 1_024;
+
+/// A state that may leave the file, for a peer that has seen `base`. Cost: nothing, or one commit if there are own events that have
+/// never left it.
+pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<View> {
+    let mut view = space.view()?;
+    let own = |view: &View| view.meta.me.and_then(|me| view.meta.id(me)).map_or(0, |me| base.get(me));
+    if own(&view) > view.meta.emitted && !space.file.settings.read_only {
+        // The peer asks for less than it would get: this file is a copy. Before anything leaves it.
+        let claim = |(id, seq)| Claim { id, seq, mark_seq: 0, mark: 0 };
+        drop(lock(space, || base.iter().map(claim))?);
+        view = space.view()?;
+    }
+    if view.meta.unsent().is_none() || space.file.settings.read_only {
+        // A read-only store has nothing to make durable: what it sees was, when it was opened.
+        if !mutant::is(Mutant::EmittedBeforeFsync) {
+            space.file.make_durable()?;
+        }
+        return Ok(view);
+    }
+    let mut guard = space.lock()?;
+    let mut commit = Commit::new(space, (*space.meta()?).clone());
+    mark_emitted(space, &mut commit)?;
+    let (_meta, ticket) = guard.apply(commit, Durability::Immediate)?;
+    // Under the lock: another writer could add what is not noted.
+    let view = space.view()?;
+    guard.settle(ticket)?;
+    Ok(view)
+}
+
+/// Notes in a commit that everything up to and with it may leave the file.
+pub(crate) fn mark_emitted(space: &Space, commit: &mut Commit) -> Result<()> {
+    let Some((_me, seq)) = commit.meta.unsent() else { return Ok(()) };
+    commit.meta.emitted = seq;
+    commit.mark(seq, commit.meta.chain);
+    if commit.meta.marks > MARKS_MAX
+        && let Some(oldest) = space.backend().entries(space.tables.marks(), 0..=u64::MAX)?.next()
+    {
+        commit.forget_mark(oldest?.0);
+    }
+    if commit.meta.sent > 0 {
+        for row in space.backend().range(space.tables.sent(), (Bound::Unbounded, Bound::Unbounded))? {
+            commit.remove_sent(row?.0);
+        }
+    }
+    Ok(())
+}
