@@ -12,7 +12,6 @@ use std::time::Duration;
 use std::{fs, io};
 
 use tombolo::Store;
-use tombolo::causal::VersionVector;
 use tombolo::kv::RowPath;
 use twox_hash::XxHash3_128;
 

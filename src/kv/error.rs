@@ -97,6 +97,9 @@ pub enum Error {
     /// What was asked for makes no sense. Nothing was done.
     #[error("refused: {0}")]
     Refused(&'static str),
+    /// The store was opened for reading only. Nothing was written.
+    #[error("the store was opened for reading only")]
+    ReadOnly,
     /// This thread is in a transaction of this space already, and would wait for itself. Nothing was done: use the handles
     /// of the transaction, or end it first.
     #[error("this thread has a transaction open in this space already: use its handles, or end it first")]

@@ -22,12 +22,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+#[cfg(feature = "redb")]
+use twox_hash::XxHash3_128;
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::storage::{Backend, Write};
+use crate::storage::{Backend, Usage, Write};
+#[cfg(feature = "redb")]
+use crate::system::FileIdentity;
 
 use super::error::{Error, Result};
+use super::identity::{Events, rotate_every_space};
 use super::meta::{FORMAT, Tables};
+use super::mutant::{self, Mutant};
 use super::options::Settings;
 use super::space::{Space, SpaceId};
 
@@ -47,12 +53,33 @@ pub enum Durability {
 /// transaction.
 const HANDOVER: Duration = Duration::from_millis(1);
 
+/// Which file this is, as far as the system can tell: a hash of it, since the id of a machine is nobody's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity([u8; 16]);
+
+#[cfg(feature = "redb")]
+impl Identity {
+    /// `None`: the system can tell nothing.
+    pub(crate) fn of(file: &FileIdentity) -> Option<Self> {
+        let FileIdentity { machine, inode } = file;
+        if machine.is_none() && inode.is_none() {
+            return None;
+        }
+        let mut text = machine.clone().unwrap_or_default().into_bytes();
+        text.push(0);
+        text.extend_from_slice(&inode.unwrap_or_default().to_le_bytes());
+        Some(Self(XxHash3_128::oneshot(&text).to_le_bytes()))
+    }
+}
+
 /// One open file.
 pub(crate) struct File {
     backend: Box<dyn Backend>,
     pub(crate) settings: Settings,
     /// The spaces in use. Each has one [`Space`], since that holds the writer lock.
     spaces: Mutex<BTreeMap<String, Weak<Space>>>,
+    /// What was found out of each space, by name: it may be before somebody uses the space.
+    events: Mutex<BTreeMap<String, Arc<Events>>>,
     /// Held during a commit: a backend takes one at a time, and each space has a writer of its own.
     committing: Mutex<()>,
     /// How many commits the backend has taken. Changed under `committing`.
@@ -69,13 +96,17 @@ pub(crate) struct File {
 impl File {
     const FORMAT_KEY: &'static [u8] = b"f";
     const SPACE: &'static [u8] = b"n";
+    /// Which file this is: a copy is another one.
+    pub(crate) const IDENTITY: &'static [u8] = b"i";
 
-    /// Opens what is on a backend, or prepares an empty one.
-    pub(crate) fn open(backend: Box<dyn Backend>, settings: Settings) -> Result<Arc<Self>> {
+    /// Opens what is on a backend, or prepares an empty one. With an identity other than the last one, it is a copy: every space in it
+    /// gets a new id.
+    pub(crate) fn open(backend: Box<dyn Backend>, settings: Settings, identity: Option<Identity>) -> Result<Arc<Self>> {
         let file = Self {
             backend,
             settings,
             spaces: Mutex::default(),
+            events: Mutex::default(),
             committing: Mutex::default(),
             applied: AtomicU64::new(0),
             durable: Mutex::new(0),
@@ -90,13 +121,26 @@ impl File {
                     return Err(Error::NewerFormat { found, supported: FORMAT });
                 }
             }
+            None if file.settings.read_only => {
+                return Err(Error::Refused("there is no store in the file, and it was opened for reading only"));
+            }
             None => {
                 let mut version = Writer::new();
                 version.u64(FORMAT);
                 file.put_durably(Bytes::from_static(Self::FORMAT_KEY), Bytes::from(version.into_vec()))?;
             }
         }
-        Ok(Arc::new(file))
+        let file = Arc::new(file);
+        if let Some(Identity(identity)) = identity.filter(|_any| !file.settings.read_only) {
+            let before = file.backend.get(Tables::FILE, Self::IDENTITY)?;
+            if before.as_deref() != Some(&identity[..]) {
+                if before.is_some() && !mutant::is(Mutant::RestoredIdKept) {
+                    rotate_every_space(&file)?;
+                }
+                file.put_durably(Bytes::from_static(Self::IDENTITY), Bytes::copy_from_slice(&identity))?;
+            }
+        }
+        Ok(file)
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -115,6 +159,11 @@ impl File {
         Ok(space)
     }
 
+    /// Where a space puts what it finds out.
+    pub(crate) fn events_of(&self, name: &str) -> Arc<Events> {
+        Arc::clone(self.events.lock().entry(name.to_owned()).or_default())
+    }
+
     pub(crate) fn refuse_if_closed(&self) -> Result<()> {
         if self.failed.get().is_some() { Err(Error::Closed) } else { Ok(()) }
     }
@@ -131,6 +180,9 @@ impl File {
                 return Err(Error::corrupt("list of spaces")(DecodeError::new(0, "a space with the id of another")));
             }
             return Ok(number);
+        }
+        if self.settings.read_only {
+            return Err(Error::ReadOnly);
         }
         let highest = self.spaces()?.into_iter().map(|(_name, number)| number).max();
         let number = highest.unwrap_or_default() + 1;
@@ -191,9 +243,18 @@ impl File {
         if *self.durable.lock() >= number { Ok(()) } else { self.sync(number) }
     }
 
-    /// Whether a commit is durable.
-    pub(crate) fn is_durable(&self, ticket: Ticket) -> bool {
-        *self.durable.lock() >= ticket.number
+    /// How much room the file takes.
+    pub(crate) fn usage(&self) -> Result<Option<Usage>> {
+        let _no_commit = self.committing.lock();
+        Ok(self.backend.usage()?)
+    }
+
+    /// Makes the file as small as it can be.
+    pub(crate) fn compact(&self) -> Result<()> {
+        self.make_durable()?;
+        let _no_commit = self.committing.lock();
+        self.refuse_if_closed()?;
+        Ok(self.backend.compact()?)
     }
 
     fn wait(&self, number: u64) -> Result<()> {

@@ -66,6 +66,18 @@ impl Tables {
         TableId(self.number * Self::EACH + 4)
     }
 
+    /// Every ordered table, but what is staged for a merge.
+    #[cfg(feature = "redb")]
+    pub(crate) fn ordered(self) -> impl Iterator<Item = TableId> {
+        (0..5).map(move |table| TableId(self.number * Self::EACH + table))
+    }
+
+    /// Every log of a space with so many replicas.
+    #[cfg(feature = "redb")]
+    pub(crate) fn logs(self, replicas: u32) -> impl Iterator<Item = LogId> {
+        (0..replicas).map(move |replica| self.events(replica)).chain([self.dead(), self.marks()])
+    }
+
     pub(crate) const fn events(self, replica: u32) -> LogId {
         LogId { table: self.number * Self::EACH, lane: replica }
     }

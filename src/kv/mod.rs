@@ -21,6 +21,8 @@
     reason = "the sealed traits name types of the inside; nobody outside can call or implement them"
 )]
 
+#[cfg(feature = "redb")]
+mod backup;
 mod check;
 mod commit;
 mod cursor;

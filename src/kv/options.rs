@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::storage::{Backend, Memory};
-use crate::system::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::system::{Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles};
 
 use super::error::Result;
+#[cfg(feature = "redb")]
+use super::file::Identity;
 use super::file::{Durability, File};
 use super::retention::Retention;
 use super::store::Store;
@@ -45,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) files: Arc<dyn Files>,
     /// The id that a space takes at its first write, instead of a random one.
     pub(crate) replica: Option<crate::causal::ReplicaId>,
     pub(crate) durability: Durability,
@@ -66,6 +69,7 @@ impl Default for Options {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            files: Arc::new(SystemFiles),
             replica: None,
             durability: Durability::Immediate,
             read_only: false,
@@ -115,6 +119,20 @@ impl Options {
         self
     }
 
+    /// Something else to tell which file is which.
+    pub fn files(mut self, files: impl Files) -> Self {
+        self.settings.files = Arc::new(files);
+        self
+    }
+
+    /// Opens for reading only: nothing is written to the file, not even what opening writes otherwise, and the store has no id. Any
+    /// number of processes may have a file open so, while none has it open for writing. What the writer never gave away cannot
+    /// leave through it.
+    pub const fn read_only(mut self) -> Self {
+        self.settings.read_only = true;
+        self
+    }
+
     /// The id that a fresh space takes at its first write. Two replicas with one id lose writes: for tests, where a run must
     /// be the same each time.
     #[cfg(feature = "sim")]
@@ -135,8 +153,24 @@ impl Options {
     /// reached. It is as it was before.
     #[cfg(feature = "redb")]
     pub fn open(self, path: impl AsRef<std::path::Path>) -> Result<Store> {
-        let backend = crate::storage::Redb::open(path)?;
-        self.open_backend(backend)
+        use crate::storage::Redb;
+        let path = path.as_ref();
+        let backend = if self.settings.read_only { Redb::open_read_only(path)? } else { Redb::open(path)? };
+        let identity = Identity::of(&self.settings.files.identity(path)?);
+        let file = File::open(Box::new(backend), self.settings, identity)?;
+        Ok(Store::new(file.space(&self.space)?))
+    }
+
+    /// Makes a file at `to` from a backup, and opens it. Its spaces are replicas of their own, with ids of their own: whatever the
+    /// original has written since, nothing is taken for something else. The backup is checked as a whole first, and stays as it is.
+    ///
+    /// # Errors
+    /// The backup is damaged or open for writing somewhere, there is a file at `to` already, or the disk fails. Nothing is at `to`
+    /// then.
+    #[cfg(feature = "redb")]
+    pub fn restore(self, backup: impl AsRef<std::path::Path>, to: impl AsRef<std::path::Path>) -> Result<Store> {
+        super::backup::restore(backup.as_ref(), to.as_ref(), &self.settings)?;
+        self.open(to)
     }
 
     /// Opens a store on a backend, or makes one there.
@@ -144,7 +178,7 @@ impl Options {
     /// # Errors
     /// What is on the backend is damaged or of a newer version, or the backend fails.
     pub fn open_backend(self, backend: impl Backend) -> Result<Store> {
-        let file = File::open(Box::new(backend), self.settings)?;
+        let file = File::open(Box::new(backend), self.settings, None)?;
         Ok(Store::new(file.space(&self.space)?))
     }
 

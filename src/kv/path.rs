@@ -192,11 +192,11 @@ pub(crate) fn counter_part_of(path: &[u8], id: ReplicaId) -> Option<&[u8]> {
     if !path.ends_with(&id.to_bytes()) && !without_last.ends_with(&id.to_bytes()) {
         return None;
     }
-    match Parsed::of(path).ok()?.leaf {
-        Leaf::CounterPart(of) if of == id => Some(path),
-        Leaf::CounterReset(of) if of == id => Some(without_last),
-        _other => None,
+    let leaf = Parsed::of(path).ok()?.leaf;
+    if leaf == Leaf::CounterPart(id) {
+        return Some(path);
     }
+    (leaf == Leaf::CounterReset(id)).then_some(without_last)
 }
 
 /// How many bytes of parts stand in front of the first kind byte, or the end.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock};
 use uuid::Uuid;
 
+use crate::causal::ReplicaId;
 use crate::codec::DecodeError;
 use crate::storage::{Backend, Read};
 
@@ -86,7 +87,7 @@ pub(crate) struct Space {
     /// Stamps seen that were beyond the drift limit.
     pub(crate) stamps_ahead: AtomicU64,
     /// What the application has not asked for yet.
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
 }
 
 impl Space {
@@ -103,7 +104,7 @@ impl Space {
             writer: Arc::default(),
             owner: Mutex::new(None),
             stamps_ahead: AtomicU64::new(0),
-            events: Events::default(),
+            events: file.events_of(name),
         })
     }
 
@@ -111,6 +112,11 @@ impl Space {
     pub(crate) fn meta(&self) -> Result<Arc<Meta>> {
         self.file.refuse_if_closed()?;
         Ok(Arc::clone(&self.published.read()))
+    }
+
+    /// Who writes here; nobody, if the store is read only.
+    pub(crate) fn own_id(&self, meta: &Meta) -> Option<ReplicaId> {
+        meta.me.filter(|_me| !self.file.settings.read_only).and_then(|me| meta.id(me))
     }
 
     /// How many replicas were known at the newest commit.
@@ -151,6 +157,9 @@ impl Space {
 
     /// Waits for the writer lock.
     pub(crate) fn lock(self: &Arc<Self>) -> Result<WriterGuard> {
+        if self.file.settings.read_only {
+            return Err(Error::ReadOnly);
+        }
         let this_thread = std::thread::current().id();
         if *self.owner.lock() == Some(this_thread) {
             return Err(Error::WouldDeadlock);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::codec::key::Key;
+use crate::storage::Usage;
 
 use super::check;
 use super::cursor::Range;
@@ -73,13 +74,13 @@ impl Store {
         Ok(Self { space: self.space.file.space(name)? })
     }
 
-    /// This replica; `None` before its first write.
+    /// This replica; `None` before its first write, and if the store was opened for reading only.
     ///
     /// # Errors
     /// The store was closed by a failure.
     pub fn replica(&self) -> Result<Option<ReplicaId>> {
         let meta = self.space.meta()?;
-        Ok(meta.me.and_then(|me| meta.id(me)))
+        Ok(self.space.own_id(&meta))
     }
 
     /// Which events this store has: what a peer needs to know to make a delta.
@@ -107,7 +108,7 @@ impl Store {
         Ok(Status {
             space: self.space.id,
             name: self.space.name.clone(),
-            replica: meta.me.and_then(|me| meta.id(me)),
+            replica: self.space.own_id(&meta),
             version: meta.version(),
             floor: meta.floor(),
             rows: meta.rows,
@@ -243,6 +244,35 @@ impl Store {
     /// As [`merge`](Self::merge).
     pub fn apply(&self, pushed: impl AsRef<[u8]>) -> Result<Applied> {
         push::apply(&self.space, pushed.as_ref())
+    }
+
+    /// Writes every space of the file to a new file at `to`, while the store is in use. A writer waits for each space as long as one
+    /// commit takes. What the backup holds is noted as given away. To use it, [`Options::restore`].
+    ///
+    /// # Errors
+    /// There is a file at `to` already, or a disk fails. Nothing is at `to` then.
+    #[cfg(feature = "redb")]
+    pub fn backup(&self, to: impl AsRef<std::path::Path>) -> Result<()> {
+        super::backup::backup(&self.space.file, to.as_ref())
+    }
+
+    /// How much room the file takes, with all its spaces, and what [`compact`](Self::compact) could about give back; `None` if the
+    /// backend cannot tell. Cost: reads everything, and writers wait.
+    ///
+    /// # Errors
+    /// The medium fails.
+    pub fn usage(&self) -> Result<Option<Usage>> {
+        self.space.file.usage()
+    }
+
+    /// Makes the file small: erases what waits to be erased in this space, and gives free room back. Files do not shrink by
+    /// themselves. Cost: may move everything, and writers wait. Cut short, it leaves a store that is whole.
+    ///
+    /// # Errors
+    /// Snapshots, scans or watches are held that are in the way ([`std::io::ErrorKind::ResourceBusy`]), or the medium fails.
+    pub fn compact(&self) -> Result<()> {
+        retention::sweep(&self.space)?;
+        self.space.file.compact()
     }
 
     /// Forgets the delete events up to `up_to`, to save space. Always safe: a peer that was behind them is told what is live

@@ -117,6 +117,24 @@ pub trait Read: Send + Sync {
     fn entries(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'_>>;
 }
 
+/// How much room a state takes on its medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// All of it, in bytes.
+    pub bytes: u64,
+    /// What [`Backend::compact`] could about give back, in bytes.
+    pub reclaimable: u64,
+}
+
+impl Usage {
+    /// How much there is, and how much of it is free.
+    #[must_use]
+    pub const fn new(bytes: u64, reclaimable: u64) -> Self {
+        Self { bytes, reclaimable }
+    }
+}
+
 /// Keeps tables of bytes. Reading the backend itself reads the newest commit; an iterator over it shows one state only
 /// (that of its creation), or may be implemented on a snapshot.
 ///
@@ -128,6 +146,23 @@ pub trait Backend: Read + 'static {
     /// # Errors
     /// What the medium says.
     fn snapshot(&self) -> io::Result<Arc<dyn Read>>;
+
+    /// How much room the state takes on the medium; `None` if that cannot be told. Cost: may read everything. No commit is under
+    /// way.
+    ///
+    /// # Errors
+    /// What the medium says.
+    fn usage(&self) -> io::Result<Option<Usage>> {
+        Ok(None)
+    }
+
+    /// Gives room back that is not used any more, if the medium does not do that by itself. No commit is under way.
+    ///
+    /// # Errors
+    /// What the medium says; [`io::ErrorKind::ResourceBusy`] if snapshots are held that are in the way. The state is as before.
+    fn compact(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Whether erasing numbers of a log here and there costs about as much as appending to it. If not, the store erases late,
     /// and many neighbours at a time: on a disk each one would rewrite a page.

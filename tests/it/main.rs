@@ -8,6 +8,7 @@
 
 #[cfg(feature = "redb")]
 mod backends;
+mod copies;
 mod cost;
 mod deeds;
 mod docs;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::causal::VersionVector;
 use crate::kv::commit::Commit;
-use crate::kv::error::Result;
+use crate::kv::error::{Error, Result};
 use crate::kv::file::Durability;
 use crate::kv::mutant::{self, Mutant};
 use crate::kv::space::{Space, View};
@@ -26,8 +26,12 @@ pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<V
         drop(lock(space, || base.iter().map(claim))?);
         view = space.view()?;
     }
-    if view.meta.unsent().is_none() || space.file.settings.read_only {
-        // A read-only store has nothing to make durable: what it sees was, when it was opened.
+    if view.meta.unsent().is_some() && space.file.settings.read_only {
+        return Err(Error::Refused(
+            "the store has writes that never left its file, and cannot note that they do: open it for writing to give them away",
+        ));
+    }
+    if view.meta.unsent().is_none() {
         if !mutant::is(Mutant::EmittedBeforeFsync) {
             space.file.make_durable()?;
         }

@@ -11,6 +11,8 @@
 //! So a read neither begins a transaction nor opens a table, and no read waits for a commit: the view is replaced once the
 //! bytes are down.
 
+mod upkeep;
+
 use core::ops::{Bound, RangeInclusive};
 use std::collections::BTreeMap;
 use std::io;
@@ -20,14 +22,14 @@ use std::sync::Arc;
 use std::{fmt, iter};
 
 use ::redb::{
-    AccessGuard, Database, DatabaseError, Durability, Key, Range, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    StorageBackend, StorageError, Table, TableDefinition, TableError, WriteTransaction,
+    AccessGuard, Database, DatabaseError, Durability, Key, Range, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
+    ReadableDatabase, StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::range::nothing_between;
-use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Write};
+use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Usage, Write};
 
 /// A backend in one redb file. Only one process, and one `Redb` in it, can have a file open.
 ///
@@ -84,7 +86,7 @@ impl Redb {
     /// # Errors
     /// [`OpenError`] says what happened to the file and what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Ok(Self::new(caught(|| Database::builder().create(path))?))
+        Ok(Self::new(Handle::Writing(caught(|| Database::builder().create(path))?)))
     }
 
     /// Opens what a disk of the caller's own holds, or makes a store in it if it is empty. For tests whose disk loses power.
@@ -93,16 +95,33 @@ impl Redb {
     /// [`OpenError`] says what happened to the disk's contents and what to do.
     pub fn with_backend(disk: impl StorageBackend) -> Result<Self, OpenError> {
         let database = caught(|| Database::builder().create_with_backend(disk))?;
-        Ok(Self::new(database))
+        Ok(Self::new(Handle::Writing(database)))
     }
 
-    fn new(database: Database) -> Self {
-        let shared = Shared { view: RwLock::new(None), database };
+    /// Opens a file for reading alone. Any number of processes may, while none has it open for writing. A file that was not
+    /// closed well must be opened for writing first, which repairs it.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what happened to the file and what to do.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Ok(Self::new(Handle::Reading(caught(|| ReadOnlyDatabase::open(path))?)))
+    }
+
+    fn new(database: Handle) -> Self {
+        let shared = Shared { view: RwLock::new(None), database: RwLock::new(database) };
         Self { shared: Arc::new(shared) }
     }
 }
 
 impl Backend for Redb {
+    fn usage(&self) -> io::Result<Option<Usage>> {
+        upkeep::usage(&self.shared)
+    }
+
+    fn compact(&self) -> io::Result<()> {
+        upkeep::compact(&self.shared)
+    }
+
     fn snapshot(&self) -> io::Result<Arc<dyn Read>> {
         let view = self.shared.view()?;
         Ok(Arc::new(Snapshot { view, _open: Arc::clone(&self.shared) }))
@@ -111,7 +130,7 @@ impl Backend for Redb {
     fn commit(&self, writes: Vec<Write>, sync: bool) -> io::Result<()> {
         let durability = if sync { Durability::Immediate } else { Durability::None };
         caught(|| -> Result<(), ::redb::Error> {
-            let mut transaction = self.shared.database.begin_write()?;
+            let mut transaction = self.shared.database.read().begin_write()?;
             transaction.set_durability(durability)?;
             // A transaction that is dropped without a commit changes nothing.
             Tables::of(&transaction).apply(writes)?;
@@ -183,7 +202,30 @@ struct Shared {
     /// The newest state as readers see it; `None` from a commit to the next read. Declared before the database, since redb
     /// wants its transactions to end first.
     view: RwLock<Option<Arc<View>>>,
-    database: Database,
+    /// Locked for a change only to compact it.
+    database: RwLock<Handle>,
+}
+
+/// A database, as it was opened.
+enum Handle {
+    Writing(Database),
+    Reading(ReadOnlyDatabase),
+}
+
+impl Handle {
+    fn begin_read(&self) -> Result<ReadTransaction, TransactionError> {
+        match self {
+            Self::Writing(database) => database.begin_read(),
+            Self::Reading(database) => database.begin_read(),
+        }
+    }
+
+    fn begin_write(&self) -> Result<WriteTransaction, ::redb::Error> {
+        match self {
+            Self::Writing(database) => Ok(database.begin_write()?),
+            Self::Reading(_) => Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem).into()),
+        }
+    }
 }
 
 impl Shared {
@@ -196,7 +238,7 @@ impl Shared {
             return Ok(Arc::clone(view));
         }
         // Under the lock: a commit that ends after this takes the view away again, so no old one can stay.
-        let view = Arc::new(View::new(caught(|| self.database.begin_read()).map_err(to_io)?));
+        let view = Arc::new(View::new(caught(|| self.database.read().begin_read()).map_err(to_io)?));
         *slot = Some(Arc::clone(&view));
         Ok(view)
     }
@@ -447,8 +489,12 @@ fn to_io(error: impl Into<::redb::Error>) -> io::Error {
     if let ::redb::Error::Io(error) = error {
         return error;
     }
-    let damaged = matches!(error, ::redb::Error::Corrupted(_));
-    let kind = if damaged { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "redb has dozens, and a kind is a hint")]
+    let kind = match &error {
+        ::redb::Error::Corrupted(_) => io::ErrorKind::InvalidData,
+        ::redb::Error::TransactionInProgress => io::ErrorKind::ResourceBusy,
+        _other => io::ErrorKind::Other,
+    };
     io::Error::new(kind, error)
 }
 
