@@ -59,11 +59,14 @@
 //! | one story, told by hand | [`Plan`] and [`Runner::replay`] |
 //! | a difference between two implementations | [`Both`] |
 //! | whether the check itself would notice | [`Naive`] with a [`Defect`], and [`Counts`] |
+//! | what a power loss, a failing or lying sync, or a full disk does | `Disk` (with the feature `redb`) |
 //!
-//! Not checked here: crashes, damaged files, restored and copied files, hostile bytes, the network.
+//! Not checked by the runner: crashes, damaged files, restored and copied files, hostile bytes, the network.
 
 mod both;
 mod counts;
+#[cfg(feature = "redb")]
+mod disk;
 mod exhaustive;
 mod history;
 #[cfg(test)]
@@ -80,6 +83,8 @@ mod world;
 
 pub use both::Both;
 pub use counts::{Counts, Situation, TooRare};
+#[cfg(feature = "redb")]
+pub use disk::{Disk, Room, SECTOR, Syncs};
 pub use exhaustive::{Exhaustive, Explored};
 pub use history::{Failure, Runner};
 pub use naive::{Defect, Naive, NaiveBatch, NaivePushed, NaiveSeen};

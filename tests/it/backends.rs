@@ -1,47 +1,19 @@
 //! One history on every backend: equal digests, equal bytes, equal readings, after every step and after every reopening.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
 use tombolo::causal::{ReplicaId, VersionVector};
 use tombolo::kv::Options;
+use tombolo::sim::Disk;
 use tombolo::storage::{Memory, Redb};
 use tombolo::system::Clock;
 use tombolo::{Error, Store};
 
 use crate::deeds::{Deed, canonical, reading, run};
-
-/// A disk that outlives the store on it.
-#[derive(Debug, Clone, Default)]
-struct Disk(Arc<InMemoryBackend>);
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-}
 
 /// A clock that ticks once for each reading: the same on every backend.
 #[derive(Debug, Clone)]
@@ -91,7 +63,7 @@ fn in_memory() -> Fleet {
 }
 
 fn on_disks() -> Fleet {
-    let disks = [(); REPLICAS].map(|()| Disk::default());
+    let disks = [(); REPLICAS].map(|()| Disk::new());
     Fleet::new(move |at, options| options.open_backend(Redb::with_backend(disks[at].clone()).unwrap()))
 }
 
