@@ -64,7 +64,7 @@ pub enum Error {
         source: DecodeError,
     },
     /// The file is damaged, or is no store. It was not changed, but for a repair that may have begun: restore a backup, or remove
-    /// the file and fetch everything from a peer.
+    /// the file and fetch everything from a peer. If a store was open, it cannot be used further.
     #[error("{source}: restore a backup, or remove the file and sync from a peer")]
     Damaged {
         /// What the backend says.
@@ -119,7 +119,14 @@ pub enum Error {
     },
     /// The medium failed. Nothing was written.
     #[error("the store could not be read or written: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        // What a backend says of bytes that are not those that it wrote.
+        if error.kind() == io::ErrorKind::InvalidData { Self::Damaged { source: Box::new(error) } } else { Self::Io(error) }
+    }
 }
 
 #[cfg(feature = "redb")]
@@ -129,7 +136,8 @@ impl From<crate::storage::OpenError> for Error {
         match error {
             OpenError::Locked { .. } => Self::Locked,
             OpenError::Damaged { .. } => Self::Damaged { source: Box::new(error) },
-            OpenError::UpgradeRequired { .. } | OpenError::Io { .. } => Self::Io(error.into()),
+            OpenError::NewerFormat { format, .. } => Self::NewerFormat { found: format.into(), supported: OpenError::FORMAT },
+            OpenError::NotClosed { .. } | OpenError::UpgradeRequired { .. } | OpenError::Io { .. } => Self::Io(error.into()),
         }
     }
 }

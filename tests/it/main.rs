@@ -10,6 +10,10 @@
 mod backends;
 mod copies;
 mod cost;
+#[cfg(feature = "redb")]
+mod crash;
+#[cfg(feature = "redb")]
+mod damage;
 mod deeds;
 mod docs;
 mod faults;
@@ -19,6 +23,8 @@ mod hostile;
 mod hostile_push;
 mod hostile_rows;
 mod invariants;
+#[cfg(feature = "redb")]
+mod kill;
 mod kinds;
 mod layers;
 mod sync;

@@ -10,17 +10,22 @@
 //!
 //! So a read neither begins a transaction nor opens a table, and no read waits for a commit: the view is replaced once the
 //! bytes are down.
+//!
+//! Between redb and the file, [`sealed`] keeps a checksum for each block.
 
+mod sealed;
 mod upkeep;
 
 use core::ops::{Bound, RangeInclusive};
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, iter};
 
+use ::redb::backends::FileBackend;
 use ::redb::{
     AccessGuard, Database, DatabaseError, Durability, Key, Range, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
     ReadableDatabase, StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
@@ -28,6 +33,7 @@ use ::redb::{
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use self::sealed::Sealed;
 use super::range::nothing_between;
 use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Usage, Write};
 
@@ -36,8 +42,8 @@ use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Usage, Write
 /// A `sync` commit is one fsync; the others are visible at once and durable with the next one that is. A snapshot keeps the
 /// file open, and keeps the pages that it sees from being used again: drop it, or the file grows.
 ///
-/// What the medium changed behind redb's back is not looked for: it reads as an error where redb notices, and as other bytes
-/// where it does not.
+/// Each block of the file has a checksum, which is verified when the block is read. So what the medium has changed is an error,
+/// and never other rows or missing ones; an open file that has met one refuses further work.
 ///
 /// After an error of the medium redb refuses further work: drop the backend and every snapshot of it, and open it again.
 pub struct Redb {
@@ -55,11 +61,27 @@ pub enum OpenError {
         /// What redb said.
         source: DatabaseError,
     },
+    /// The file was not closed well, and was to be opened for reading only. It was not touched: open it for writing once, which repairs
+    /// it.
+    #[error("the file was not closed well: open it for writing once, which repairs it")]
+    NotClosed {
+        /// What redb said.
+        source: DatabaseError,
+    },
     /// An older redb wrote the file, in a format that this one does not read. It was not touched: open it once with
     /// the release of tombolo that wrote it, and export it from there.
     #[error("the file has the older redb format {format}")]
     UpgradeRequired {
         /// The version of the format in the file.
+        format: u8,
+        /// What redb said.
+        source: DatabaseError,
+    },
+    /// A newer version of tombolo wrote the file, in a form that this one does not read. It was not touched: update the
+    /// application.
+    #[error("the file has form {format} of its checksums, which this version does not know")]
+    NewerFormat {
+        /// The version of the form in the file.
         format: u8,
         /// What redb said.
         source: DatabaseError,
@@ -86,7 +108,9 @@ impl Redb {
     /// # Errors
     /// [`OpenError`] says what happened to the file and what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Ok(Self::new(Handle::Writing(caught(|| Database::builder().create(path))?)))
+        let options = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = caught(|| FileBackend::new(options().map_err(StorageError::Io)?))?;
+        Self::with_backend(file)
     }
 
     /// Opens what a disk of the caller's own holds, or makes a store in it if it is empty. For tests whose disk loses power.
@@ -94,17 +118,33 @@ impl Redb {
     /// # Errors
     /// [`OpenError`] says what happened to the disk's contents and what to do.
     pub fn with_backend(disk: impl StorageBackend) -> Result<Self, OpenError> {
-        let database = caught(|| Database::builder().create_with_backend(disk))?;
+        let disk = Sealed::new(disk);
+        let mut builder = Database::builder();
+        let repaired = disk.clone();
+        builder.set_repair_callback(move |_session| repaired.repairs());
+        let database = caught(|| builder.create_with_backend(disk.clone())).map_err(|source| match disk.newer() {
+            Some(format) => OpenError::NewerFormat { format, source },
+            None => source.into(),
+        })?;
+        disk.opened().map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
         Ok(Self::new(Handle::Writing(database)))
     }
 
-    /// Opens a file for reading alone. Any number of processes may, while none has it open for writing. A file that was not
-    /// closed well must be opened for writing first, which repairs it.
+    /// Opens a file for reading alone. Any number of processes may, while none has it open for writing.
     ///
     /// # Errors
     /// [`OpenError`] says what happened to the file and what to do.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Ok(Self::new(Handle::Reading(caught(|| ReadOnlyDatabase::open(path))?)))
+        let file = caught(|| FileBackend::new(OpenOptions::new().read(true).open(path).map_err(StorageError::Io)?))?;
+        let disk = Sealed::new(file);
+        let database = caught(|| Database::builder().open_read_only_with_backend(disk.clone()));
+        let database = database.map_err(|source| match (disk.newer(), source) {
+            (Some(format), source) => OpenError::NewerFormat { format, source },
+            (None, source @ DatabaseError::RepairAborted) => OpenError::NotClosed { source },
+            (None, source) => source.into(),
+        })?;
+        disk.opened().map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
+        Ok(Self::new(Handle::Reading(database)))
     }
 
     fn new(database: Handle) -> Self {
@@ -168,6 +208,11 @@ impl fmt::Debug for Redb {
     }
 }
 
+impl OpenError {
+    /// The newest form of a file that can be read.
+    pub(crate) const FORMAT: u64 = sealed::FORMAT as u64;
+}
+
 impl From<DatabaseError> for OpenError {
     fn from(source: DatabaseError) -> Self {
         match source {
@@ -189,7 +234,8 @@ impl From<OpenError> for io::Error {
     fn from(error: OpenError) -> Self {
         let kind = match &error {
             OpenError::Locked { .. } => io::ErrorKind::ResourceBusy,
-            OpenError::UpgradeRequired { .. } => io::ErrorKind::Unsupported,
+            OpenError::NotClosed { .. } => io::ErrorKind::ReadOnlyFilesystem,
+            OpenError::UpgradeRequired { .. } | OpenError::NewerFormat { .. } => io::ErrorKind::Unsupported,
             OpenError::Damaged { .. } => io::ErrorKind::InvalidData,
             OpenError::Io { source: DatabaseError::Storage(StorageError::Io(cause)) } => cause.kind(),
             OpenError::Io { .. } => io::ErrorKind::Other,
