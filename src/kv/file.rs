@@ -89,6 +89,8 @@ pub(crate) struct File {
     became_durable: Condvar,
     /// Threads that wait to write. While there are some, a commit leaves the fsync to them.
     waiting: AtomicUsize,
+    #[cfg(test)]
+    syncs: AtomicU64,
     /// An fsync failed: the medium knows more or less than this process.
     failed: OnceLock<(io::ErrorKind, String)>,
 }
@@ -112,6 +114,8 @@ impl File {
             durable: Mutex::new(0),
             became_durable: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            #[cfg(test)]
+            syncs: AtomicU64::new(0),
             failed: OnceLock::new(),
         };
         match file.backend.get(Tables::FILE, Self::FORMAT_KEY)? {
@@ -286,9 +290,21 @@ impl File {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn commits_and_syncs(&self) -> (u64, u64) {
+        (self.applied.load(Ordering::Relaxed), self.syncs.load(Ordering::Relaxed))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn somebody_waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     fn durable_up_to(&self, number: u64) {
         let mut durable = self.durable.lock();
         *durable = number.max(*durable);
+        #[cfg(test)]
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.became_durable.notify_all();
     }
 

@@ -48,7 +48,10 @@ mod row;
 mod scan;
 mod snapshot;
 mod space;
+mod steps;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 pub use delta::Delta;

@@ -30,6 +30,11 @@ impl Snapshot {
     }
 
     #[cfg(test)]
+    pub(crate) fn check(&self) -> Result<()> {
+        crate::kv::check::check(&self.view)
+    }
+
+    #[cfg(test)]
     pub(crate) fn meta(&self) -> Arc<crate::kv::meta::Meta> {
         Arc::clone(&self.view.meta)
     }

@@ -27,6 +27,7 @@ use super::identity::Events;
 use super::meta::{Meta, Tables};
 use super::retention::{self, Sweep};
 use super::row::Row;
+use super::steps::{self, Step};
 
 /// What a set of stores shares: only stores of one space merge. Made from the space's name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,7 +142,9 @@ impl Space {
         let tables = self.tables;
         for _ in 0..TRIES {
             let meta = self.meta()?;
+            steps::at(Step::MetaRead);
             let read = self.backend().snapshot()?;
+            steps::at(Step::SnapshotTaken);
             let commit = match read.get(tables.meta(), Meta::STATE)? {
                 Some(state) => Meta::commit_of(&state).map_err(Error::corrupt("META"))?,
                 None => 0,
@@ -183,12 +186,15 @@ impl WriterGuard {
         let space = &self.space;
         retention::ride(space, &mut self.state, &mut commit)?;
         let (writes, meta) = commit.finish();
+        steps::at(Step::Applying);
         let ticket = space.file.commit(writes, durability).inspect_err(|_failed| {
             // What it erased is not erased: begin again.
             self.state.sweep = None;
         })?;
+        steps::at(Step::Applied);
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
+        steps::at(Step::Published);
         Ok((meta, ticket))
     }
 
@@ -196,6 +202,7 @@ impl WriterGuard {
     pub(crate) fn settle(self, ticket: Ticket) -> Result<()> {
         let space = Arc::clone(&self.space);
         drop(self);
+        steps::at(Step::Unlocked);
         space.file.settle(ticket)
     }
 

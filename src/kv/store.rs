@@ -64,6 +64,11 @@ impl Store {
         Options::default()
     }
 
+    #[cfg(test)]
+    pub(crate) fn file(&self) -> &super::file::File {
+        &self.space.file
+    }
+
     handles!(Store, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
 
     /// Another space in the same file, made if it is new, which is a commit: its own replica, its own version, its own peers.

@@ -9,6 +9,7 @@ use crate::kv::error::{Error, Result};
 use crate::kv::file::Durability;
 use crate::kv::mutant::{self, Mutant};
 use crate::kv::space::{Space, View};
+use crate::kv::steps::{self, Step};
 
 use super::{Claim, lock};
 
@@ -37,10 +38,13 @@ pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<V
         }
         return Ok(view);
     }
+    steps::at(Step::EmissionLooked);
     let mut guard = space.lock()?;
     let mut commit = Commit::new(space, (*space.meta()?).clone());
     mark_emitted(space, &mut commit)?;
-    let (_meta, ticket) = guard.apply(commit, Durability::Immediate)?;
+    let durability = if mutant::is(Mutant::EmittedBeforeFsync) { Durability::Deferred } else { Durability::Immediate };
+    let (_meta, ticket) = guard.apply(commit, durability)?;
+    steps::at(Step::EmissionNoted);
     // Under the lock: another writer could add what is not noted.
     let view = space.view()?;
     guard.settle(ticket)?;
