@@ -9,7 +9,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::error::Result;
-use super::path::after_prefix;
+use super::path::{PART_MIN, after_prefix};
 use super::place::sealed::Reads;
 use super::row::Row;
 
@@ -21,16 +21,17 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// All paths that begin with `prefix`.
+    /// All paths that begin with `prefix`; with none, those of all keys, and no row of the store's own.
     pub(crate) fn prefix(prefix: &[u8]) -> Self {
         let hi = after_prefix(prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        Self { lo: Bound::Included(prefix.to_vec()), hi }
+        let lo = if prefix.is_empty() { vec![PART_MIN] } else { prefix.to_vec() };
+        Self { lo: Bound::Included(lo), hi }
     }
 
     /// The rows of exactly one key or field, of every kind: `key` and a kind byte behind it.
     pub(crate) fn key(key: &[u8]) -> Self {
         let with = |byte: u8| [key, &[byte]].concat();
-        Self { lo: Bound::Included(with(0)), hi: Bound::Excluded(with(super::path::PART_MIN)) }
+        Self { lo: Bound::Included(with(0)), hi: Bound::Excluded(with(PART_MIN)) }
     }
 
     /// Keeps what lies between two bounds.

@@ -34,7 +34,7 @@ pub(crate) fn rows(overlay: &mut Overlay, range: &Range) -> Result<u64> {
             Leaf::CounterPart(contributor) => counter::delete_part(overlay, path, row, contributor)?,
             // It tells a contributor of an earlier delete, and that stays true.
             Leaf::CounterReset(_contributor) => continue,
-            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => {
+            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Seal(_) | Leaf::Unknown(_) => {
                 overlay.delete_known(path, row);
             }
         }

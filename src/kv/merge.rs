@@ -251,11 +251,7 @@ impl<'a> Merge<'a> {
     /// Whether a row is one of this replica's own that SENT may have.
     fn is_own_counter_row(&self, leaf: Leaf) -> bool {
         let me = self.before.me.and_then(|me| self.before.id(me));
-        let of = match leaf {
-            Leaf::CounterPart(of) | Leaf::CounterReset(of) => of,
-            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => return false,
-        };
-        self.before.sent > 0 && me == Some(of)
+        self.before.sent > 0 && matches!(leaf, Leaf::CounterPart(of) | Leaf::CounterReset(of) if me == Some(of))
     }
 
     /// A row of SENT, joined with the image as the row itself is.

@@ -46,6 +46,7 @@ mod push;
 mod retention;
 mod row;
 mod scan;
+mod seal;
 mod snapshot;
 mod space;
 mod steps;

@@ -6,6 +6,7 @@
 //! | element of a set | `key SET element` |
 //! | a contributor's part of a counter | `key COUNTER id` |
 //! | a reset addressed to a contributor | `key COUNTER id 0x01` |
+//! | a seal, under no key | `0x01 id` |
 //! | anything in a map | `key MAP field …`, and so on to any depth |
 //!
 //! A kind byte is below every byte that starts a part of a key, so the rows of a key lie together, before those of longer
@@ -31,6 +32,9 @@ pub(crate) const PATH_HARD_MAX: usize = PATH_MAX + 32;
 
 /// Marks the row of a reset, behind the contributor's id.
 pub(crate) const RESET: u8 = 0x01;
+
+/// Begins the row of a seal. Below every key.
+pub(crate) const SEAL: u8 = 0x01;
 
 const ID_LEN: usize = 16;
 
@@ -110,6 +114,8 @@ pub(crate) enum Leaf {
     VetoFlag,
     Element,
     Lattice,
+    /// Of a replica; a row of the store's own, under no key.
+    Seal(ReplicaId),
     Unknown(u8),
 }
 
@@ -132,6 +138,10 @@ impl Parsed {
             return error(0, "a path above the limit");
         }
         let mut kinds = SmallVec::new();
+        if let Some((&SEAL, id)) = path.split_first() {
+            let Ok(id) = id.try_into() else { return error(1, "a seal of no replica") };
+            return Ok(Self { kinds, leaf: Leaf::Seal(ReplicaId::from_bytes(id)) });
+        }
         let mut start = 0;
         loop {
             let end = start + parts_len(path.get(start..).unwrap_or_default())?;
@@ -409,7 +419,8 @@ mod tests {
         assert!(Parsed::of(&register).is_ok());
         assert!(Parsed::of(&register[..register.len() - 1]).is_err());
         assert!(Parsed::of(&[&register[..], &[0]].concat()).is_err());
-        assert!(Parsed::of(&[1]).is_err());
+        assert!(Parsed::of(&[1]).is_err() && Parsed::of(&[2]).is_err() && Parsed::of(&[1; 18]).is_err());
+        assert!(Parsed::of(&[1; 17]).is_ok());
         assert!(Parsed::of(&[]).is_err());
         let unknown = path("a", Kind::Unknown(0x1f));
         assert!(Parsed::of(&[&unknown[..], b"anything"].concat()).is_ok());

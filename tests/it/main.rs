@@ -18,6 +18,7 @@ mod deeds;
 mod docs;
 mod faults;
 mod forge;
+mod golden;
 mod histories;
 mod hostile;
 mod hostile_push;

@@ -224,7 +224,8 @@ pub(crate) fn sum<P: Place>(place: P, base: &[u8]) -> Result<i128> {
                     *open = open.after(Reset::newest(&row, open.frame, *seq).map_err(bad)?);
                 }
             }
-            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => {}
+            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Seal(_) | Leaf::Unknown(_) => {
+            }
         }
     }
     Ok(total + part.map_or(0, |(_id, _seq, part)| part.value()))

@@ -39,6 +39,8 @@ pub(crate) fn in_conflict(leaf: Leaf, row: &Row) -> bool {
     match leaf {
         Leaf::Register => differ(|payload| register::split(payload).map_or(payload, |(_stamp, value)| value)),
         Leaf::Flag | Leaf::VetoFlag => differ(|payload| payload),
-        Leaf::CounterPart(_) | Leaf::CounterReset(_) | Leaf::Element | Leaf::Lattice | Leaf::Unknown(_) => false,
+        Leaf::CounterPart(_) | Leaf::CounterReset(_) | Leaf::Element | Leaf::Lattice | Leaf::Seal(_) | Leaf::Unknown(_) => {
+            false
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! Two threads, one of them stopped at each place where they can meet.
+#![expect(clippy::disallowed_methods, reason = "these threads are the callers")]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -113,7 +114,8 @@ fn no_read_waits_for_a_writer_and_each_sees_one_commit() {
                     is_done.recv_timeout(PATIENCE).unwrap_or_else(|_late| panic!("{name} waits for a writer at {step:?}"));
                 assert!((commits..=commits + 1).contains(&seen), "{name} at {step:?}: {seen} of {commits}");
                 go_on.send(()).unwrap();
-                (reader.join().unwrap(), writer.join().unwrap());
+                reader.join().unwrap();
+                writer.join().unwrap();
                 commits += 1;
                 assert_eq!(look(&store), commits, "{name} after {step:?}");
             }
