@@ -1,12 +1,13 @@
 //! Power losses: random histories, cut in the middle of each operation on the disk. What was acknowledged is there, nothing is half done,
 //! and the store goes on. `TOMBOLO_CRASH_HISTORIES=200` runs that many.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tombolo::causal::{ReplicaId, VersionVector};
-use tombolo::kv::{Options, Seen, StoreEvent};
+use tombolo::kv::{Durability, Options, Seen, StoreEvent};
 use tombolo::sim::{
     Applied, CellId, Disk, Fault, Merged, Observed, Op, Plan, Rng, Room, Runner, Schema, StoreSubject, Subject, Syncs,
 };
@@ -14,6 +15,7 @@ use tombolo::storage::Redb;
 use tombolo::{Error, Store};
 
 use crate::deeds::canonical;
+use crate::kill;
 
 /// Histories in a run without the variable.
 const IN_EVERY_RUN: u64 = 40;
@@ -453,4 +455,61 @@ fn after_syncs_that_lied_a_store_is_an_older_one_or_an_error() {
     }
     println!("{older} older states, {oldest} before the lies, {errors} errors");
     assert!(older > 100 && errors > 0, "{older}, {oldest}, {errors}");
+}
+
+#[test]
+fn a_power_loss_under_many_writers_loses_nothing_acknowledged() {
+    let (mut rng, mut shared) = (Rng::new(5), 0);
+    for round in 0..150 {
+        let disk = Disk::new();
+        let store = open(&disk, REPLICA).unwrap();
+        disk.cut_power_at(disk.operations() + 1 + rng.below(400));
+        let before = disk.operations();
+        let acknowledged: BTreeMap<u64, u64> = thread::scope(|scope| {
+            let writers = (0..kill::WRITERS).map(|writer| {
+                let store = &store;
+                scope.spawn(move || (writer, (1..).take_while(|number| kill::write(store, writer, *number).is_ok()).last()))
+            });
+            let writers: Vec<_> = writers.collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).map(|(writer, last)| (writer, last.unwrap_or(0))).collect()
+        });
+        drop(store);
+        let store = open(&disk.after_power_loss(round), REPLICA).unwrap();
+        kill::check(&store, &acknowledged);
+        // Each transaction that was under way may be there, and no other.
+        for (writer, told) in acknowledged {
+            assert!(kill::last(&store, writer) <= told + 1, "round {round}, writer {writer}");
+            shared += told;
+        }
+        assert!(disk.operations() > before);
+    }
+    assert!(shared > 1000, "{shared}");
+}
+
+#[test]
+fn what_was_deferred_survives_with_the_next_commit_that_was_not() {
+    let ladder = ladder(TRANSACTIONS);
+    for seed in 0..20 {
+        let (mut rng, disk) = (Rng::new(seed), Disk::new());
+        let options = Store::options().replica(REPLICA).clock(Stopped).durability(Durability::Deferred);
+        let store = open_with(&disk, options).unwrap();
+        disk.record();
+        // From which operation on a state was promised.
+        let mut promised = vec![(0, 0)];
+        for number in 0..TRANSACTIONS {
+            transaction(&store, number).unwrap();
+            if rng.chance(40) {
+                store.sync().unwrap();
+                promised.push((disk.operations(), number + 1));
+            }
+        }
+        drop(store);
+        for (operation, left) in disk.crashes(seed) {
+            let context = format!("seed {seed}, operation {operation}");
+            let store = open_stopped(&left).unwrap_or_else(|error| panic!("{context}: {error}"));
+            let at = rung(&store, &ladder, &context) as u64;
+            let (_, least) = promised.iter().rev().find(|(from, _)| *from < operation).unwrap();
+            assert!(at >= *least, "{context}: {at} of {least}");
+        }
+    }
 }

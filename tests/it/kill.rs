@@ -11,11 +11,11 @@ use tombolo::sim::Rng;
 use tombolo::{Error, Store};
 
 const IN_EVERY_RUN: u64 = 20;
-const WRITERS: u64 = 4;
+pub(crate) const WRITERS: u64 = 4;
 const FILE: &str = "TOMBOLO_KILL_FILE";
 
 /// The transaction with a number of one writer.
-fn write(store: &Store, writer: u64, number: u64) -> Result<(), Error> {
+pub(crate) fn write(store: &Store, writer: u64, number: u64) -> Result<(), Error> {
     store.transact(|tx| {
         tx.register::<u64>(("last", writer)).set(&number)?;
         tx.counter("all").add(1)?;
@@ -29,7 +29,7 @@ fn write(store: &Store, writer: u64, number: u64) -> Result<(), Error> {
     })
 }
 
-fn last(store: &Store, writer: u64) -> u64 {
+pub(crate) fn last(store: &Store, writer: u64) -> u64 {
     store.register::<u64>(("last", writer)).get().unwrap().unwrap_or_default()
 }
 
@@ -63,7 +63,7 @@ fn child(file: &Path) -> Child {
 }
 
 /// Nothing is half done: each transaction counted, and left the last three numbers.
-fn check(store: &Store, acknowledged: &BTreeMap<u64, u64>) {
+pub(crate) fn check(store: &Store, acknowledged: &BTreeMap<u64, u64>) {
     store.check().unwrap();
     let mut all = 0;
     for writer in 0..WRITERS {
