@@ -33,7 +33,7 @@ use ::redb::{
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use self::sealed::Sealed;
+use self::sealed::{FirstFailure, Sealed};
 use super::range::nothing_between;
 use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Usage, Write};
 
@@ -122,12 +122,8 @@ impl Redb {
         let mut builder = Database::builder();
         let repaired = disk.clone();
         builder.set_repair_callback(move |_session| repaired.repairs());
-        let database = caught(|| builder.create_with_backend(disk.clone())).map_err(|source| match disk.newer() {
-            Some(format) => OpenError::NewerFormat { format, source },
-            None => source.into(),
-        })?;
-        disk.opened().map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
-        Ok(Self::new(Handle::Writing(database)))
+        let database = opened(&disk, || builder.create_with_backend(disk.clone()))?;
+        Ok(Self::new(Handle::Writing(database), disk.first_failure()))
     }
 
     /// Opens a file for reading alone. Any number of processes may, while none has it open for writing.
@@ -135,22 +131,28 @@ impl Redb {
     /// # Errors
     /// [`OpenError`] says what happened to the file and what to do.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let file = caught(|| FileBackend::new(OpenOptions::new().read(true).open(path).map_err(StorageError::Io)?))?;
-        let disk = Sealed::new(file);
-        let database = caught(|| Database::builder().open_read_only_with_backend(disk.clone()));
-        let database = database.map_err(|source| match (disk.newer(), source) {
-            (Some(format), source) => OpenError::NewerFormat { format, source },
-            (None, source @ DatabaseError::RepairAborted) => OpenError::NotClosed { source },
-            (None, source) => source.into(),
-        })?;
-        disk.opened().map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
-        Ok(Self::new(Handle::Reading(database)))
+        let options = || OpenOptions::new().read(true).open(path);
+        let file = caught(|| FileBackend::new(options().map_err(StorageError::Io)?))?;
+        let disk = Sealed::read_only(file);
+        let database = opened(&disk, || Database::builder().open_read_only_with_backend(disk.clone()))?;
+        Ok(Self::new(Handle::Reading(database), disk.first_failure()))
     }
 
-    fn new(database: Handle) -> Self {
-        let shared = Shared { view: RwLock::new(None), database: RwLock::new(database) };
+    fn new(database: Handle, first: FirstFailure) -> Self {
+        let shared = Shared { view: RwLock::new(None), database: RwLock::new(database), first };
         Self { shared: Arc::new(shared) }
     }
+}
+
+fn opened<B: StorageBackend, T>(disk: &Sealed<B>, open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, OpenError> {
+    let database = caught(open).map_err(|source| match (disk.newer(), source) {
+        (Some(format), source) => OpenError::NewerFormat { format, source },
+        // Only one that may not be changed is not repaired.
+        (None, source @ DatabaseError::RepairAborted) => OpenError::NotClosed { source },
+        (None, source) => source.into(),
+    })?;
+    disk.opened().map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
+    Ok(database)
 }
 
 impl Backend for Redb {
@@ -176,7 +178,10 @@ impl Backend for Redb {
             Tables::of(&transaction).apply(writes)?;
             Ok(transaction.commit()?)
         })
-        .map_err(to_io)?;
+        .map_err(|error| match (error, self.shared.first.get()) {
+            (::redb::Error::PreviousIo, Some((kind, said))) => io::Error::new(*kind, format!("failed before: {said}")),
+            (error, _) => to_io(error),
+        })?;
         // Only now, and not under the lock for long: readers went on with the old view through the fsync.
         let old = self.shared.view.write().take();
         drop(old);
@@ -250,6 +255,7 @@ struct Shared {
     view: RwLock<Option<Arc<View>>>,
     /// Locked for a change only to compact it.
     database: RwLock<Handle>,
+    first: FirstFailure,
 }
 
 /// A database, as it was opened.

@@ -22,7 +22,7 @@ use core::ops::Bound;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ::redb::{BackendError, StorageBackend};
 use parking_lot::Mutex;
@@ -58,11 +58,21 @@ const UNFINISHED_MAX: u64 = 64 * BLOCK;
 pub(super) struct Sealed<B> {
     inner: Arc<B>,
     sums: Arc<Mutex<Sums>>,
+    read_only: bool,
+    first: FirstFailure,
 }
+
+/// What the medium said first when it failed. redb says from then on only that it has failed before.
+pub(super) type FirstFailure = Arc<OnceLock<(io::ErrorKind, String)>>;
 
 impl<B> Clone for Sealed<B> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), sums: Arc::clone(&self.sums) }
+        Self {
+            inner: Arc::clone(&self.inner),
+            sums: Arc::clone(&self.sums),
+            read_only: self.read_only,
+            first: Arc::clone(&self.first),
+        }
     }
 }
 
@@ -140,7 +150,12 @@ fn damaged(what: &'static str) -> io::Error {
 
 impl<B: StorageBackend> Sealed<B> {
     pub(super) fn new(inner: B) -> Self {
-        Self { inner: Arc::new(inner), sums: Arc::default() }
+        Self { inner: Arc::new(inner), sums: Arc::default(), read_only: false, first: Arc::default() }
+    }
+
+    /// A file that is not to be changed.
+    pub(super) fn read_only(inner: B) -> Self {
+        Self { read_only: true, ..Self::new(inner) }
     }
 
     /// Looks at what the file is, once redb has locked it. A making of a store that was cut short is taken back.
@@ -155,7 +170,7 @@ impl<B: StorageBackend> Sealed<B> {
             self.inner.read(block_at(0), &mut sector)?;
             header = Some(sector);
         }
-        if is_unfinished(&*self.inner)? {
+        if !self.read_only && is_unfinished(&*self.inner)? {
             self.inner.set_len(0)?;
             header = None;
         } else if u64::from_le_bytes(magic) != MAGIC {
@@ -173,6 +188,16 @@ impl<B: StorageBackend> Sealed<B> {
     /// The version of this layer that wrote the file, if it is a newer one.
     pub(super) fn newer(&self) -> Option<u8> {
         self.sums.lock().newer
+    }
+
+    pub(super) fn first_failure(&self) -> FirstFailure {
+        Arc::clone(&self.first)
+    }
+
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            self.first.get_or_init(|| (error.kind(), error.to_string()));
+        })
     }
 
     /// redb repairs the file: it verifies all that it uses.
@@ -383,16 +408,16 @@ impl<B: StorageBackend> StorageBackend for Sealed<B> {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let len = out.len();
         let mut rest = out;
-        Self::blocks(offset, len, |block, within, range| {
+        self.noted(Self::blocks(offset, len, |block, within, range| {
             let (part, behind) = core::mem::take(&mut rest).split_at_mut(range.len());
             rest = behind;
             self.read_part(block, within, part)
-        })
+        }))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let before = self.len()?;
-        self.inner.set_len(outer_len(len))?;
+        self.noted(self.inner.set_len(outer_len(len)))?;
         let mut sums = self.sums.lock();
         for block in len.div_ceil(BLOCK)..before.div_ceil(BLOCK) {
             let (group, _index) = place(block);
@@ -407,15 +432,15 @@ impl<B: StorageBackend> StorageBackend for Sealed<B> {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.flush(&mut self.sums.lock())?;
-        self.inner.sync_data()
+        self.noted(self.flush(&mut self.sums.lock()))?;
+        self.noted(self.inner.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        Self::blocks(offset, data.len(), |block, within, range| {
+        self.noted(Self::blocks(offset, data.len(), |block, within, range| {
             let part = data.get(range).ok_or_else(|| damaged("a part beyond the data"))?;
             self.write_part(block, within, part)
-        })
+        }))
     }
 
     fn close(&self) -> io::Result<()> {
