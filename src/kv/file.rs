@@ -41,8 +41,8 @@ use super::space::{Space, SpaceId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Together with the next commit that is immediate, or with [`Store::sync`](super::Store::sync); or not at all. What was not
-    /// durable never left for a peer.
+    /// Together with the next commit that is immediate, with [`Store::sync`](super::Store::sync), or when the store is closed; after a
+    /// crash before that, not at all. What was not durable never left for a peer.
     Deferred,
     /// Once the commit has returned.
     #[default]
@@ -324,6 +324,16 @@ impl File {
         let result = block();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         result
+    }
+}
+
+impl Drop for File {
+    /// What was deferred is not lost because a store was closed. Nobody is left to be told of an error: whoever must know calls
+    /// [`Store::sync`](super::Store::sync).
+    fn drop(&mut self) {
+        if self.failed.get().is_none() {
+            let _nobody_to_tell = self.make_durable();
+        }
     }
 }
 
