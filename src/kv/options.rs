@@ -84,30 +84,82 @@ impl Options {
     pub const DEFAULT_SPACE: &'static str = "default";
 
     /// The space to open, by name. Stores of one name merge, wherever they are.
+    ///
+    /// ```
+    /// let [a, b] = ["team", "family"].map(|name| tombolo::Store::options().space(name).in_memory());
+    /// a.counter("visits").add(1)?;
+    /// let refused = b.merge(a.delta_since(&b.version()?)?);
+    /// assert!(matches!(refused, Err(tombolo::Error::WrongSpace { .. })));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn space(mut self, name: &str) -> Self {
         name.clone_into(&mut self.space);
         self
     }
 
     /// What a transaction may write.
+    ///
+    /// ```
+    /// let mut limits = tombolo::kv::Limits::default();
+    /// limits.value_bytes = 100;
+    /// let store = tombolo::Store::options().limits(limits).in_memory();
+    /// let refused = store.register::<String>("note").set(&"x".repeat(1_000));
+    /// assert!(matches!(refused, Err(tombolo::Error::TooLarge { cap: 100, .. })));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
     /// How much is kept of what could be forgotten.
+    ///
+    /// ```
+    /// let mut retention = tombolo::kv::Retention::default();
+    /// retention.deletes_min = 100_000; // For peers that are often away for long.
+    /// let store = tombolo::Store::options().retention(retention).in_memory();
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub const fn retention(mut self, retention: Retention) -> Self {
         self.settings.retention = retention;
         self
     }
 
     /// When a transaction, or a merge, survives a crash: [`Durability::Immediate`] by default. A transaction may say otherwise.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::options().durability(tombolo::kv::Durability::Deferred).open(&path)?;
+    /// store.counter("visits").add(1)?; // No fsync yet.
+    /// let tx = store.begin()?;
+    /// tx.durability(tombolo::kv::Durability::Immediate);
+    /// tx.counter("paid").add(1)?;
+    /// tx.commit()?; // It takes the earlier one along.
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
         self
     }
 
     /// A wall clock other than this machine's.
+    ///
+    /// ```
+    /// #[derive(Debug)]
+    /// struct Stopped;
+    ///
+    /// impl tombolo::system::Clock for Stopped {
+    ///     fn now_ms(&self) -> u64 {
+    ///         1_700_000_000_000
+    ///     }
+    /// }
+    ///
+    /// let store = tombolo::Store::options().clock(Stopped).in_memory();
+    /// store.register::<u64>("size").set(&1)?;
+    /// assert_eq!(store.register::<u64>("size").siblings()?[0].time.ms(), 1_700_000_000_000);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.settings.clock = Arc::new(clock);
         self
@@ -128,6 +180,16 @@ impl Options {
     /// Opens for reading only: nothing is written to the file, not even what opening writes otherwise, and the store has no id. Any
     /// number of processes may have a file open so, while none has it open for writing. What the writer never gave away cannot
     /// leave through it.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// tombolo::Store::open(&path)?.counter("visits").add(1)?;
+    /// let reader = tombolo::Store::options().read_only().open(&path)?;
+    /// assert_eq!(reader.counter("visits").get()?, 1);
+    /// assert!(matches!(reader.counter("visits").add(1), Err(tombolo::Error::ReadOnly)));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub const fn read_only(mut self) -> Self {
         self.settings.read_only = true;
         self
@@ -148,6 +210,14 @@ impl Options {
 
     /// Opens the file at `path`, or makes it.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::options().space("family").open(&path)?;
+    /// assert!(matches!(tombolo::Store::open(&path), Err(tombolo::Error::Locked)));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The file is open elsewhere ([`Error::Locked`](super::Error::Locked)), damaged, of a newer version, or not to be
     /// reached. It is as it was before.
@@ -164,6 +234,16 @@ impl Options {
     /// Makes a file at `to` from a backup, and opens it. Its spaces are replicas of their own, with ids of their own: whatever the
     /// original has written since, nothing is taken for something else. The backup is checked as a whole first, and stays as it is.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// # let backup = folder.path().join("backup");
+    /// tombolo::Store::open(&path)?.backup(&backup)?;
+    /// let restored = tombolo::Store::options().restore(&backup, folder.path().join("tablet.tombolo"))?;
+    /// restored.check()?;
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The backup is damaged or open for writing somewhere, there is a file at `to` already, or the disk fails. Nothing is at `to`
     /// then.
@@ -174,6 +254,13 @@ impl Options {
     }
 
     /// Opens a store on a backend, or makes one there.
+    ///
+    /// ```
+    /// let memory = tombolo::storage::Memory::default();
+    /// tombolo::Store::options().open_backend(memory.clone())?.counter("visits").add(1)?;
+    /// assert_eq!(tombolo::Store::options().open_backend(memory)?.counter("visits").get()?, 1);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What is on the backend is damaged or of a newer version, or the backend fails.

@@ -52,6 +52,16 @@ impl<C: Place> Scan<C> {
 
     /// Goes on behind a key: for pages. The next page starts with the key that follows, which may be a longer one that begins
     /// with the same parts.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// for key in 0..5_u64 {
+    ///     store.counter(key).add(1)?;
+    /// }
+    /// let page: Vec<_> = store.scan(()).after(2_u64).map(|entry| entry.unwrap().key().to_string()).collect();
+    /// assert_eq!(page, ["3", "4"]);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     #[must_use]
     pub fn after(mut self, key: impl Key) -> Self {
         if let Ok(cursor) = &mut self.walk {
@@ -137,6 +147,14 @@ impl<C: Place> Entry<C> {
     /// The value without a type: of a key with one kind its value, of a key with several a map from kinds to values. What a
     /// register shows, a counter's sum, a flag's state, a set's elements, a map's fields. A lattice with concurrent values
     /// is a list of them; a kind that this version does not know is null. Cost: reads everything under the key.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.map("card").register::<String>("street").set("Main Street")?;
+    /// let entry = store.scan(()).next().expect("one")?;
+    /// assert_eq!(entry.value()?.to_string(), r#"{"street": "Main Street"}"#);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A value is not readable, maps nest deeper than [`DEPTH_MAX`], the store is damaged, or the medium fails.

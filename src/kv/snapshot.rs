@@ -42,6 +42,14 @@ impl Snapshot {
     handles!(Snapshot, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
 
     /// Which events are in.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// let snapshot = store.snapshot()?;
+    /// store.counter("visits").add(1)?;
+    /// assert!(store.version()? > snapshot.version());
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     #[must_use]
     pub fn version(&self) -> VersionVector {
         self.view.meta.version()
@@ -54,6 +62,16 @@ impl Snapshot {
     }
 
     /// The keys that begin with these parts.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.register::<u64>(("size", "a")).set(&1)?;
+    /// store.register::<u64>(("size", "b")).set(&2)?;
+    /// let snapshot = store.snapshot()?;
+    /// let last = snapshot.scan("size").next_back().expect("two of them")?;
+    /// assert_eq!(last.value()?.to_string(), "2");
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn scan(&self, prefix: impl Key) -> Scan<Self> {
         Scan::keys(self, prefix)
     }

@@ -47,6 +47,16 @@ impl Store {
 
     /// Opens the file at `path`, or makes it.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::open(&path)?;
+    /// store.counter("visits").add(1)?;
+    /// drop(store);
+    /// assert_eq!(tombolo::Store::open(&path)?.counter("visits").get()?, 1);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Options::open`].
     #[cfg(feature = "redb")]
@@ -55,12 +65,25 @@ impl Store {
     }
 
     /// A store in memory: it ends with its last handle.
+    ///
+    /// ```
+    /// let store = tombolo::Store::in_memory();
+    /// store.register::<String>("title").set("Groceries")?;
+    /// assert_eq!(store.register::<String>("title").get()?.as_deref(), Some("Groceries"));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     #[must_use]
     pub fn in_memory() -> Self {
         Self::options().in_memory()
     }
 
     /// How to open a store otherwise.
+    ///
+    /// ```
+    /// let store = tombolo::Store::options().space("family").in_memory();
+    /// assert_eq!(store.status()?.name, "family");
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn options() -> Options {
         Options::default()
     }
@@ -74,6 +97,14 @@ impl Store {
 
     /// Another space in the same file, made if it is new, which is a commit: its own replica, its own version, its own peers.
     ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// let shared = store.space("shared with the team")?;
+    /// shared.counter("visits").add(1)?;
+    /// assert_eq!(store.counter("visits").get()?, 0);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The name is longer than 256 bytes, or the medium fails.
     pub fn space(&self, name: &str) -> Result<Self> {
@@ -81,6 +112,14 @@ impl Store {
     }
 
     /// This replica; `None` before its first write, and if the store was opened for reading only.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// assert_eq!(store.replica()?, None);
+    /// store.flag("done").enable()?;
+    /// assert!(store.replica()?.is_some());
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The store was closed by a failure.
@@ -91,6 +130,15 @@ impl Store {
 
     /// Which events this store has: what a peer needs to know to make a delta.
     ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// a.counter("visits").add(1)?;
+    /// let delta = a.delta_since(&b.version()?)?;
+    /// b.merge(delta)?;
+    /// assert_eq!(a.version()?, b.version()?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The store was closed by a failure.
     pub fn version(&self) -> Result<VersionVector> {
@@ -99,6 +147,15 @@ impl Store {
 
     /// The digest of the canonical form: equal digests, equal state. Cost: O(1).
     ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// a.counter("visits").add(1)?;
+    /// assert_ne!(a.digest()?, b.digest()?);
+    /// b.merge(a.delta_since(&b.version()?)?)?;
+    /// assert_eq!(a.digest()?, b.digest()?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The store was closed by a failure.
     pub fn digest(&self) -> Result<Digest> {
@@ -106,6 +163,14 @@ impl Store {
     }
 
     /// Counts. Cost: O(replicas).
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.set::<String>("tags").insert("draft")?;
+    /// let status = store.status()?;
+    /// assert_eq!((status.rows, status.entries, status.deletes), (1, 1, 0));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The store was closed by a failure.
@@ -129,6 +194,13 @@ impl Store {
     /// Recomputes what the store keeps beside its rows — digest, counts, events — and compares. Cost: reads everything, and holds
     /// the path of each live entry.
     ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.counter("visits").add(1)?;
+    /// store.check()?;
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Something does not fit ([`Error::Corrupt`](super::Error::Corrupt)), or the medium fails.
     pub fn check(&self) -> Result<()> {
@@ -136,6 +208,15 @@ impl Store {
     }
 
     /// The store at this moment.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.counter("visits").add(1)?;
+    /// let before = store.snapshot()?;
+    /// store.counter("visits").add(1)?;
+    /// assert_eq!((before.counter("visits").get()?, store.counter("visits").get()?), (1, 2));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The medium fails.
@@ -148,6 +229,16 @@ impl Store {
     /// Each space has a writer lock of its own. Threads that hold transactions of several spaces at once must begin them in one
     /// order, or they wait for each other for ever.
     ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// let tx = store.begin()?;
+    /// tx.counter("left").add(-5)?;
+    /// tx.counter("right").add(5)?;
+    /// tx.commit()?;
+    /// assert_eq!(store.counter("right").get()?, 5);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// This thread has a transaction open already ([`Error::WouldDeadlock`](super::Error::WouldDeadlock)), or the store was
     /// closed by a failure.
@@ -156,6 +247,17 @@ impl Store {
     }
 
     /// Runs a transaction: all that `body` writes, or, if it fails, nothing.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// let moved = store.transact(|tx| {
+    ///     tx.set::<u64>("todo").remove(&7)?;
+    ///     tx.set::<u64>("done").insert(&7)?;
+    ///     Ok(1)
+    /// })?;
+    /// assert!(moved == 1 && store.set::<u64>("done").contains(&7)?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What `body` returns; or as [`begin`](Self::begin) and [`Tx::commit`].
@@ -168,6 +270,14 @@ impl Store {
 
     /// Deletes everything under a key, of every kind: what this replica has seen. Returns whether there was anything.
     ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.map("card").register::<String>("street").set("Main Street")?;
+    /// assert!(store.delete("card")?);
+    /// assert!(!store.delete("card")?, "there is nothing left");
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tx::delete`] and [`Tx::commit`].
     pub fn delete(&self, key: impl Key) -> Result<bool> {
@@ -175,6 +285,14 @@ impl Store {
     }
 
     /// Deletes every key that begins with these parts, atomically. Returns how many rows had something.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.counter(("visits", "a")).add(1)?;
+    /// store.counter(("visits", "b")).add(1)?;
+    /// assert_eq!(store.delete_prefix("visits")?, 2);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Tx::delete_prefix`] and [`Tx::commit`].
@@ -185,16 +303,44 @@ impl Store {
     /// The keys that begin with these parts, in order. `()` gives all.
     ///
     /// Whole parts: `scan("foo")` finds `("foo", 1)` and never `"foobar"`.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.counter(("foo", 1)).add(1)?;
+    /// store.counter("foobar").add(1)?;
+    /// assert_eq!(store.scan("foo").count(), 1);
+    /// assert_eq!(store.scan(()).count(), 2);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn scan(&self, prefix: impl Key) -> Scan<Snapshot> {
         Scan::keys(self, prefix)
     }
 
     /// The keys whose first part is a text that begins with these bytes: `"foo"` finds `"foobar"`. The only place where it does.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.counter(("foo", 1)).add(1)?;
+    /// store.counter("foobar").add(1)?;
+    /// assert_eq!(store.scan_bytes("foo").count(), 2);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn scan_bytes(&self, first_part: impl AsRef<[u8]>) -> Scan<Snapshot> {
         Scan::bytes(self, first_part.as_ref())
     }
 
     /// Makes everything durable that was committed before the call.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::options().durability(tombolo::kv::Durability::Deferred).open(&path)?;
+    /// for number in 0..100 {
+    ///     store.counter("visits").add(number)?;
+    /// }
+    /// store.sync()?; // One fsync for all of them.
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The medium fails: [`Error::SyncFailed`](super::Error::SyncFailed).
@@ -211,6 +357,14 @@ impl Store {
     /// Cost: what happened since `base`. Everything, if that is empty; what is live besides, if deletes since then may have
     /// been forgotten.
     ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// a.counter("visits").add(2)?;
+    /// b.merge(a.delta_since(&b.version()?)?)?;
+    /// assert_eq!(b.counter("visits").get()?, 2);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The store is damaged, or the medium fails.
     pub fn delta_since(&self, base: &VersionVector) -> Result<Delta> {
@@ -220,6 +374,14 @@ impl Store {
     /// The canonical form: live entries with full replica ids, and the version. Equal states give equal bytes, on every replica. It is a
     /// delta since nothing, less what stores of one state may know differently.
     ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// a.set::<String>("tags").insert("draft")?;
+    /// b.merge(a.delta_since(&b.version()?)?)?;
+    /// assert_eq!(a.canonical()?, b.canonical()?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`delta_since`](Self::delta_since).
     pub fn canonical(&self) -> Result<Delta> {
@@ -228,6 +390,21 @@ impl Store {
 
     /// What the store has found out about itself and its peers since this was called last: that it is a copy and has a new id, that
     /// histories fork, that contents diverge.
+    ///
+    /// ```
+    /// use tombolo::{Store, kv::StoreEvent, storage::Memory};
+    ///
+    /// let (memory, peer) = (Memory::default(), Store::in_memory());
+    /// let original = Store::options().open_backend(memory.clone())?;
+    /// original.counter("visits").add(1)?;
+    /// let copy = Store::options().open_backend(memory.fork())?;
+    /// peer.merge(original.delta_since(&peer.version()?)?)?;
+    /// // The peer knows an event that the copy has never given away.
+    /// copy.counter("visits").add(1)?;
+    /// copy.delta_since(&peer.version()?)?;
+    /// assert!(matches!(*copy.take_events(), [StoreEvent::IdentityRotated { .. }]));
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn take_events(&self) -> Vec<StoreEvent> {
         self.space.events.take()
     }
@@ -236,6 +413,17 @@ impl Store {
     ///
     /// If the delta tells that this file is a copy of another one, the store takes a new id first
     /// ([`StoreEvent::IdentityRotated`]). The delta may then start beyond what is left: ask for another one.
+    ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// a.register::<u64>("size").set(&1)?;
+    /// b.register::<u64>("size").set(&2)?;
+    /// let merged = b.merge(a.delta_since(&b.version()?)?)?;
+    /// assert!(merged.changed);
+    /// assert_eq!(merged.conflicts[0].to_string(), r#""size" register"#);
+    /// assert_eq!(b.register::<u64>("size").siblings()?.len(), 2);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The bytes are no delta ([`Error::Malformed`](super::Error::Malformed)), of another space, or start beyond what this store has
@@ -246,6 +434,16 @@ impl Store {
 
     /// Applies a pushed transaction, from [`Tx::commit_and_push`]. Any number of times; what is in already changes nothing.
     ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// let tx = a.begin()?;
+    /// tx.counter("visits").add(1)?;
+    /// let pushed = tx.commit_and_push()?.expect("it wrote something");
+    /// b.apply(&pushed)?;
+    /// assert_eq!(a.digest()?, b.digest()?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`merge`](Self::merge).
     pub fn apply(&self, pushed: impl AsRef<[u8]>) -> Result<Applied> {
@@ -255,6 +453,16 @@ impl Store {
     /// Says that a replica will write no more: its last event is `seq`. A hint to all, which costs them fewer bytes in each exchange; a
     /// replica that writes all the same just does. Nothing is forgotten.
     ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// a.counter("visits").add(1)?;
+    /// b.merge(a.delta_since(&b.version()?)?)?;
+    /// let gone = a.replica()?.expect("it has written");
+    /// b.seal(gone, b.version()?.get(gone))?;
+    /// assert_eq!(b.sealed()?.get(gone), 1);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `seq` is 0 or above 2^63; or as [`Tx::commit`].
     pub fn seal(&self, replica: ReplicaId, seq: u64) -> Result<()> {
@@ -262,6 +470,12 @@ impl Store {
     }
 
     /// The replicas that were said to write no more, with their last events.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// assert!(store.sealed()?.is_empty());
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The medium fails.
@@ -271,6 +485,18 @@ impl Store {
 
     /// Writes every space of the file to a new file at `to`, while the store is in use. A writer waits for each space as long as one
     /// commit takes. What the backup holds is noted as given away. To use it, [`Options::restore`].
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::open(&path)?;
+    /// store.counter("visits").add(1)?;
+    /// store.backup(folder.path().join("backup"))?;
+    /// let restored = tombolo::Store::options().restore(folder.path().join("backup"), folder.path().join("tablet.tombolo"))?;
+    /// assert_eq!(restored.counter("visits").get()?, 1);
+    /// assert_eq!(restored.replica()?, None, "it is a replica of its own, once it writes");
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// There is a file at `to` already, or a disk fails. Nothing is at `to` then.
@@ -282,6 +508,16 @@ impl Store {
     /// How much room the file takes, with all its spaces, and what [`compact`](Self::compact) could about give back; `None` if the
     /// backend cannot tell. Cost: reads everything, and writers wait.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::open(&path)?;
+    /// let usage = store.usage()?.expect("a file can tell");
+    /// assert!(usage.reclaimable < usage.bytes);
+    /// assert!(tombolo::Store::in_memory().usage()?.is_none());
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The medium fails.
     pub fn usage(&self) -> Result<Option<Usage>> {
@@ -290,6 +526,16 @@ impl Store {
 
     /// Makes the file small: erases what waits to be erased in this space, and gives free room back. Files do not shrink by
     /// themselves. Cost: may move everything, and writers wait. Cut short, it leaves a store that is whole.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("phone.tombolo");
+    /// let store = tombolo::Store::open(&path)?;
+    /// store.register::<Vec<u8>>("photo").set(&vec![0; 1_000_000])?;
+    /// store.delete("photo")?;
+    /// store.compact()?;
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Snapshots, scans or watches are held that are in the way ([`std::io::ErrorKind::ResourceBusy`]), or the medium fails.
@@ -300,6 +546,14 @@ impl Store {
 
     /// Forgets the delete events up to `up_to`, to save space. Always safe: a peer that was behind them is told what is live
     /// instead, which costs more bytes. Nothing else forgets them. Returns how many went. Cost: reads every event up to `up_to`.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.counter("visits").add(1)?;
+    /// store.delete("visits")?;
+    /// assert_eq!(store.forget_deletes(&store.version()?)?, 1);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The medium fails. Nothing was forgotten.

@@ -51,6 +51,17 @@ impl Tx {
 
     /// Deletes everything under a key, of every kind. Returns whether there was anything.
     ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.transact(|tx| {
+    ///     tx.counter("visits").add(1)?;
+    ///     assert!(tx.delete("visits")?);
+    ///     assert!(!tx.delete("visits")?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A limit of the transaction, or the medium. Nothing of the key was deleted.
     pub fn delete(&self, key: impl Key) -> Result<bool> {
@@ -70,6 +81,16 @@ impl Tx {
     }
 
     /// The keys that begin with these parts, as the transaction sees them. What it writes during the walk may show or not.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// store.transact(|tx| {
+    ///     tx.counter("visits").add(1)?;
+    ///     assert_eq!(tx.scan(()).count(), 1);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn scan(&self, prefix: impl Key) -> Scan<&Self> {
         Scan::keys(&self, prefix)
     }
@@ -80,12 +101,31 @@ impl Tx {
     }
 
     /// When this transaction survives a crash, if not as [`Options::durability`](super::Options::durability) says.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// let tx = store.begin()?;
+    /// tx.durability(tombolo::kv::Durability::Deferred);
+    /// tx.counter("visits").add(1)?;
+    /// tx.commit()?;
+    /// store.sync()?;
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     pub fn durability(&self, durability: Durability) {
         self.durability.set(durability);
     }
 
     /// Commits: durable here (but in memory), and whole or not at all at every replica that hears of it. Returns the version
     /// right after.
+    ///
+    /// ```
+    /// # let store = tombolo::Store::in_memory();
+    /// let tx = store.begin()?;
+    /// tx.counter("visits").add(1)?;
+    /// let version = tx.commit()?;
+    /// assert_eq!(version, store.version()?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The medium fails: [`Error::SyncFailed`]. Then it is not known whether the transaction is in.
@@ -96,6 +136,17 @@ impl Tx {
     /// As [`commit`](Self::commit), and returns the transaction as bytes which any replica can
     /// [`apply`](super::Store::apply). It is durable first, whatever the durability of the transaction. `None`: it wrote nothing, or more than the 16 MiB of a frame; then it is committed all the
     /// same, and a delta carries it.
+    ///
+    /// ```
+    /// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// let tx = a.begin()?;
+    /// tx.set::<String>("tags").insert("draft")?;
+    /// if let Some(pushed) = tx.commit_and_push()? {
+    ///     b.apply(pushed)?;
+    /// }
+    /// assert!(b.set::<String>("tags").contains("draft")?);
+    /// # Ok::<(), tombolo::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`commit`](Self::commit).

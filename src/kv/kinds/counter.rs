@@ -31,6 +31,17 @@ use crate::kv::store::Store;
 use super::undecodable;
 
 /// The counter under a key. From [`Store::counter`].
+///
+/// ```
+/// # let store = tombolo::Store::in_memory();
+/// let visits = store.counter("visits");
+/// visits.add(5)?;
+/// visits.add(-2)?;
+/// assert_eq!(visits.get()?, 3);
+/// visits.reset()?;
+/// assert_eq!(visits.get()?, 0);
+/// # Ok::<(), tombolo::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Counter<C = Store> {
     place: C,

@@ -21,6 +21,17 @@ use crate::kv::store::Store;
 use super::undecodable;
 
 /// The flag under a key. From [`Store::flag`] (enable wins) and [`Store::veto_flag`] (disable wins).
+///
+/// ```
+/// # let store = tombolo::Store::in_memory();
+/// let done = store.flag("done");
+/// done.enable()?;
+/// assert!(done.get()?);
+/// done.disable()?;
+/// assert!(!done.get()?);
+/// done.delete()?;
+/// # Ok::<(), tombolo::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Flag<C = Store> {
     place: C,

@@ -24,6 +24,18 @@ use crate::kv::store::Store;
 use super::{decode_value, encode_value};
 
 /// The lattice under a key. From [`Store::lattice`].
+///
+/// ```
+/// # let store = tombolo::Store::in_memory();
+/// use std::collections::BTreeSet;
+///
+/// let seen = store.lattice::<BTreeSet<u64>>("seen");
+/// seen.join(&[1, 2].into())?;
+/// assert!(seen.join_if_new(&[2, 3].into())?);
+/// assert!(!seen.join_if_new(&[1].into())?);
+/// assert_eq!(seen.get()?, [1, 2, 3].into());
+/// # Ok::<(), tombolo::Error>(())
+/// ```
 pub struct LatticeCell<T, C = Store> {
     place: C,
     spot: Spot,

@@ -12,6 +12,19 @@ use crate::kv::scan::Scan;
 use crate::kv::store::Store;
 
 /// The map under a key. From [`Store::map`]. It is there as long as a field is.
+///
+/// ```
+/// # let store = tombolo::Store::in_memory();
+/// let card = store.map("card");
+/// card.register::<String>("name").set("Ada")?;
+/// card.map("address").register::<u64>("zip").set(&12_345)?;
+/// assert_eq!(card.fields().count(), 2);
+/// card.delete_field("address")?;
+/// assert_eq!(card.fields().count(), 1);
+/// card.delete()?;
+/// assert_eq!(card.fields().count(), 0);
+/// # Ok::<(), tombolo::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Map<C = Store> {
     place: C,

@@ -73,6 +73,22 @@ pub struct Seen<T> {
 }
 
 /// The register under a key. From [`Store::register`].
+///
+/// ```
+/// # let (a, b) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+/// a.register::<String>("title").set("Groceries")?;
+/// b.register::<String>("title").set("Shopping")?;
+/// a.merge(b.delta_since(&a.version()?)?)?;
+/// let title = a.register::<String>("title");
+/// // Both were written at the same time: one is shown, both are kept until somebody writes over what he has seen.
+/// assert_eq!(title.siblings()?.len(), 2);
+/// let seen = title.read()?;
+/// title.set_over(&seen, &seen.values.join(" and "))?;
+/// assert_eq!(title.siblings()?.len(), 1);
+/// title.delete()?;
+/// assert_eq!(title.get()?, None);
+/// # Ok::<(), tombolo::Error>(())
+/// ```
 pub struct Register<T, C = Store> {
     place: C,
     spot: Spot,

@@ -23,6 +23,23 @@ use crate::kv::store::Store;
 use super::undecodable;
 
 /// The set under a key. From [`Store::set`].
+///
+/// ```
+/// # let store = tombolo::Store::in_memory();
+/// let tags = store.set::<String>("tags");
+/// for tag in ["c", "a", "b"] {
+///     tags.insert(tag)?;
+/// }
+/// tags.remove("b")?;
+/// assert!(tags.contains("a")? && tags.len()? == 2);
+/// let after_a = tags.range("b".to_owned()..)?.collect::<tombolo::Result<Vec<_>>>()?;
+/// assert_eq!(after_a, ["c"]);
+/// let all = tags.iter()?.collect::<tombolo::Result<Vec<_>>>()?;
+/// assert_eq!(all, ["a", "c"]);
+/// tags.clear()?;
+/// assert!(tags.is_empty()?);
+/// # Ok::<(), tombolo::Error>(())
+/// ```
 pub struct Set<T, C = Store> {
     place: C,
     spot: Spot,
