@@ -27,7 +27,7 @@ pub use conformance::{conformance, conformance_durable};
 pub use memory::Memory;
 
 #[cfg(feature = "redb")]
-pub use self::redb::{OpenError, Redb};
+pub use self::redb::{OpenError, Redb, RedbOptions};
 
 /// The number of an ordered table. A table exists as soon as something is written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,4 +178,16 @@ pub trait Backend: Read + 'static {
     /// What the medium says. Without `sync` nothing has changed. With `sync` the state after an error is what the medium
     /// has: reopen it before going on.
     fn commit(&self, writes: Vec<Write>, sync: bool) -> io::Result<()>;
+
+    /// As [`commit`](Self::commit), with writes that are made while they are taken: a commit may so be larger than memory. The
+    /// iterator may read this backend, which shows it the state before the commit. It is not asked again after an error.
+    ///
+    /// As provided, it collects the writes: enough where everything is in memory anyway.
+    ///
+    /// # Errors
+    /// The first error of the iterator, as it is: nothing has changed, and the backend goes on, with `sync` too. Otherwise as
+    /// [`commit`](Self::commit).
+    fn commit_from(&self, writes: &mut dyn Iterator<Item = io::Result<Write>>, sync: bool) -> io::Result<()> {
+        self.commit(writes.collect::<io::Result<_>>()?, sync)
+    }
 }

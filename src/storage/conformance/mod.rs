@@ -5,6 +5,7 @@ mod durable;
 mod model;
 
 use core::ops::Bound;
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use model::*;
 ///
 /// Covered: reads after commits, order and atomicity within a commit, byte order, every kind of bound from both ends, logs
 /// with holes, tables and logs apart, snapshots frozen under thousands of commits, iterators that outlive a commit, readers
-/// in other threads, large values, and random histories against a model. The random parts are seeded: a failure repeats.
+/// in other threads, large values, commits that are streamed, and random histories against a model. The random parts are seeded: a failure repeats.
 ///
 /// It commits often; give it a medium whose `sync` is cheap if there is one. About a second.
 ///
@@ -37,6 +38,7 @@ pub fn conformance<B: Backend>(open: impl Fn() -> B) {
     tables_and_logs_are_apart(&open());
     logs_have_holes_and_extremes(&open());
     large_values_and_commits_are_kept(&open());
+    streamed_commits_are_whole_or_nothing(&open());
     snapshots_are_frozen(&open());
     iterators_show_one_state(&open());
     commits_are_atomic_to_other_threads(&open());
@@ -303,6 +305,55 @@ fn large_values_and_commits_are_kept(backend: &dyn Backend) {
         let key = number_key(number);
         law.same(&get(backend, TABLE, &key), &Some(key.clone()), &number);
         law.same(&at(backend, LOG, number.into()), &Some(key), &number);
+    }
+}
+
+fn streamed_commits_are_whole_or_nothing(backend: &dyn Backend) {
+    let law = Law("a streamed commit reads the state before it, and is there as a whole, or after an error not at all");
+    const WRITES: u64 = 5_000;
+    let mut model = Model::default();
+    let writes = vec![put(TABLE, "count", &text("0")), put(TABLE, "stays", &text("value")), append(LOG, 0, &text("first"))];
+    model.apply(&writes);
+    commit(backend, writes, true);
+    for (round, sync) in [true, false].into_iter().enumerate() {
+        let value = text(&format!("round {round}"));
+        // What the stream is given depends on what it reads, at the newest state and in a snapshot, while it is taken.
+        let writes_from = |number: u64| {
+            let count = if number.is_multiple_of(2) {
+                get(backend, TABLE, b"count")
+            } else {
+                get(&*snapshot(backend), TABLE, b"count")
+            };
+            law.same(&count, &get(&model, TABLE, b"count"), &format!("a read at write {number} of round {round}"));
+            match number {
+                1 => remove(TABLE, "stays"),
+                2 => put(TABLE, "stays", &value),
+                3 => put(TABLE, "count", &value),
+                4 => append(LOG, 0, &value),
+                _ => append(LOG, number, &value),
+            }
+        };
+        for fails_at in [0, 1, WRITES / 2, WRITES] {
+            let mut asked = 0;
+            let error = backend.commit_from(
+                &mut (0..).map(|number| {
+                    law.holds(number <= fails_at, &"a stream is not asked again after its error");
+                    asked = number;
+                    if number == fails_at { Err(io::Error::other("the stream broke off")) } else { Ok(writes_from(number)) }
+                }),
+                sync,
+            );
+            let said = error.err().map(|error| error.to_string());
+            law.same(&said.as_deref(), &Some("the stream broke off"), &format!("the error at write {fails_at}"));
+            law.same(&asked, &fails_at, &"how far the stream was taken");
+            same_range(law, backend, &model, TABLE, ALL, &mut Dice::new(11), &"after an error");
+            same_entries(law, backend, &model, LOG, 0..=u64::MAX, &mut Dice::new(11), &"after an error");
+        }
+        let writes: Vec<Write> = (0..WRITES).map(writes_from).collect();
+        opened(backend.commit_from(&mut (0..WRITES).map(|number| Ok(writes_from(number))), sync));
+        model.apply(&writes);
+        same_range(law, backend, &model, TABLE, ALL, &mut Dice::new(12), &"after the commit");
+        same_entries(law, backend, &model, LOG, 0..=u64::MAX, &mut Dice::new(12), &"after the commit");
     }
 }
 

@@ -36,6 +36,9 @@ enum Fault {
     NeverWrittenIsAnError,
     UnsyncedIsNotVisible,
     IteratorMovesOn,
+    BrokenStreamIsKept,
+    StreamIsCommittedInParts,
+    StreamIsAskedAgain,
 }
 
 /// Memory with one fault.
@@ -111,6 +114,29 @@ impl Backend for Mutant {
             return writes.into_iter().try_for_each(|write| self.memory.commit(vec![write], sync));
         }
         self.memory.commit(writes, sync)
+    }
+
+    fn commit_from(&self, writes: &mut dyn Iterator<Item = io::Result<Write>>, sync: bool) -> io::Result<()> {
+        let (mut taken, mut broken) = (Vec::new(), None);
+        for write in &mut *writes {
+            match write {
+                Ok(write) => taken.push(write),
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+            if self.fault == Fault::StreamIsCommittedInParts && taken.len() == 1000 {
+                self.commit(core::mem::take(&mut taken), sync)?;
+            }
+        }
+        if broken.is_none() || self.fault == Fault::BrokenStreamIsKept {
+            self.commit(taken, sync)?;
+        }
+        if broken.is_some() && self.fault == Fault::StreamIsAskedAgain {
+            writes.next();
+        }
+        broken.map_or(Ok(()), Err)
     }
 }
 
@@ -322,6 +348,9 @@ fn every_mutant_breaks_a_law() {
         NeverWrittenIsAnError,
         UnsyncedIsNotVisible,
         IteratorMovesOn,
+        BrokenStreamIsKept,
+        StreamIsCommittedInParts,
+        StreamIsAskedAgain,
     ];
     let passed: Vec<Fault> = faults.into_iter().filter(|&fault| broken_law(fault).is_none()).collect();
     assert!(passed.is_empty(), "not caught: {passed:?}");

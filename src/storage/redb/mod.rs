@@ -13,27 +13,27 @@
 //!
 //! Between redb and the file, [`sealed`] keeps a checksum for each block.
 
+mod open;
 mod sealed;
 mod upkeep;
 
 use core::ops::{Bound, RangeInclusive};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, iter};
 
-use ::redb::backends::FileBackend;
 use ::redb::{
-    AccessGuard, Database, DatabaseError, Durability, Key, Range, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
-    ReadableDatabase, StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
+    AccessGuard, Database, Durability, Key, Range, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use self::sealed::{FirstFailure, Sealed};
+pub use self::open::{OpenError, RedbOptions};
+use self::sealed::FirstFailure;
 use super::range::nothing_between;
 use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Usage, Write};
 
@@ -50,67 +50,18 @@ pub struct Redb {
     shared: Arc<Shared>,
 }
 
-/// Why a file could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Another process or another store in this one has the file open. It was not touched: close the other one, or read
-    /// through it.
-    #[error("the store is open already")]
-    Locked {
-        /// What redb said.
-        source: DatabaseError,
-    },
-    /// The file was not closed well, and was to be opened for reading only. It was not touched: open it for writing once, which repairs
-    /// it.
-    #[error("the file was not closed well: open it for writing once, which repairs it")]
-    NotClosed {
-        /// What redb said.
-        source: DatabaseError,
-    },
-    /// An older redb wrote the file, in a format that this one does not read. It was not touched: open it once with
-    /// the release of tombolo that wrote it, and export it from there.
-    #[error("the file has the older redb format {format}")]
-    UpgradeRequired {
-        /// The version of the format in the file.
-        format: u8,
-        /// What redb said.
-        source: DatabaseError,
-    },
-    /// A newer version of tombolo wrote the file, in a form that this one does not read. It was not touched: update the
-    /// application.
-    #[error("the file has form {format} of its checksums, which this version does not know")]
-    NewerFormat {
-        /// The version of the form in the file.
-        format: u8,
-        /// What redb said.
-        source: DatabaseError,
-    },
-    /// The file is not a store, or no state in it is whole. What is left was not changed, but for a repair that may have begun:
-    /// restore a backup, or remove the file and fetch everything from a peer.
-    #[error("the file is damaged, or is no store: {source}")]
-    Damaged {
-        /// What redb said.
-        source: DatabaseError,
-    },
-    /// The file could not be read or written. Its last synced commit is as safe as before: mend the cause (permissions,
-    /// space, the disk) and open it again.
-    #[error("the file could not be opened: {source}")]
-    Io {
-        /// What redb said.
-        source: DatabaseError,
-    },
-}
-
 impl Redb {
     /// Opens a file, or makes one. After a crash, redb first repairs it, which reads it all.
     ///
     /// # Errors
     /// [`OpenError`] says what happened to the file and what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let options = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let file = caught(|| FileBackend::new(options().map_err(StorageError::Io)?))?;
-        Self::with_backend(file)
+        Self::options().open(path)
+    }
+
+    /// How to open a file otherwise.
+    pub fn options() -> RedbOptions {
+        RedbOptions::default()
     }
 
     /// Opens what a disk of the caller's own holds, or makes a store in it if it is empty. For tests whose disk loses power.
@@ -118,12 +69,7 @@ impl Redb {
     /// # Errors
     /// [`OpenError`] says what happened to the disk's contents and what to do.
     pub fn with_backend(disk: impl StorageBackend) -> Result<Self, OpenError> {
-        let disk = Sealed::new(disk);
-        let mut builder = Database::builder();
-        let repaired = disk.clone();
-        builder.set_repair_callback(move |_session| repaired.repairs());
-        let database = opened(&disk, || builder.create_with_backend(disk.clone()))?;
-        Ok(Self::new(Handle::Writing(database), disk.first_failure()))
+        Self::options().with_backend(disk)
     }
 
     /// Opens a file for reading alone. Any number of processes may, while none has it open for writing.
@@ -131,28 +77,13 @@ impl Redb {
     /// # Errors
     /// [`OpenError`] says what happened to the file and what to do.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let options = || OpenOptions::new().read(true).open(path);
-        let file = caught(|| FileBackend::new(options().map_err(StorageError::Io)?))?;
-        let disk = Sealed::read_only(file);
-        let database = opened(&disk, || Database::builder().open_read_only_with_backend(disk.clone()))?;
-        Ok(Self::new(Handle::Reading(database), disk.first_failure()))
+        Self::options().open_read_only(path)
     }
 
     fn new(database: Handle, first: FirstFailure) -> Self {
         let shared = Shared { view: RwLock::new(None), database: RwLock::new(database), first };
         Self { shared: Arc::new(shared) }
     }
-}
-
-fn opened<B: StorageBackend, T>(disk: &Sealed<B>, open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, OpenError> {
-    let database = caught(open).map_err(|source| match (disk.newer(), source) {
-        (Some(format), source) => OpenError::NewerFormat { format, source },
-        // Only one that may not be changed is not repaired.
-        (None, source @ DatabaseError::RepairAborted) => OpenError::NotClosed { source },
-        (None, source) => source.into(),
-    })?;
-    disk.opened().map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
-    Ok(database)
 }
 
 impl Backend for Redb {
@@ -170,18 +101,31 @@ impl Backend for Redb {
     }
 
     fn commit(&self, writes: Vec<Write>, sync: bool) -> io::Result<()> {
+        self.commit_from(&mut writes.into_iter().map(Ok), sync)
+    }
+
+    fn commit_from(&self, writes: &mut dyn Iterator<Item = io::Result<Write>>, sync: bool) -> io::Result<()> {
         let durability = if sync { Durability::Immediate } else { Durability::None };
-        caught(|| -> Result<(), ::redb::Error> {
+        let transaction = caught(|| -> Result<WriteTransaction, ::redb::Error> {
             let mut transaction = self.shared.database.read().begin_write()?;
             transaction.set_durability(durability)?;
-            // A transaction that is dropped without a commit changes nothing.
-            Tables::of(&transaction).apply(writes)?;
-            Ok(transaction.commit()?)
+            Ok(transaction)
         })
-        .map_err(|error| match (error, self.shared.first.get()) {
-            (::redb::Error::PreviousIo, Some((kind, said))) => io::Error::new(*kind, format!("failed before: {said}")),
-            (error, _) => to_io(error),
-        })?;
+        .map_err(|error| self.shared.to_io(error))?;
+        let mut tables = Tables::of(&transaction);
+        let applied = tables.apply_all(writes, &self.shared);
+        let closed = caught(|| -> Result<(), ::redb::Error> {
+            drop(tables);
+            Ok(())
+        });
+        match applied.and_then(|()| closed.map_err(|error| self.shared.to_io(error))) {
+            Ok(()) => caught(|| transaction.commit()).map_err(|error| self.shared.to_io(error))?,
+            Err(error) => {
+                // The first error says what went wrong; and a transaction that is not committed changes nothing.
+                let _aborted = caught(|| transaction.abort());
+                return Err(error);
+            }
+        }
         // Only now, and not under the lock for long: readers went on with the old view through the fsync.
         let old = self.shared.view.write().take();
         drop(old);
@@ -210,42 +154,6 @@ impl Read for Redb {
 impl fmt::Debug for Redb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redb").finish_non_exhaustive()
-    }
-}
-
-impl OpenError {
-    /// The newest form of a file that can be read.
-    pub(crate) const FORMAT: u64 = sealed::FORMAT as u64;
-}
-
-impl From<DatabaseError> for OpenError {
-    fn from(source: DatabaseError) -> Self {
-        match source {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::Locked { source },
-            DatabaseError::UpgradeRequired(format) => Self::UpgradeRequired { format, source },
-            DatabaseError::RepairAborted | DatabaseError::Storage(StorageError::Corrupted(_)) => Self::Damaged { source },
-            DatabaseError::Storage(StorageError::Io(ref cause))
-                if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
-            {
-                Self::Damaged { source }
-            }
-            DatabaseError::TransactionInProgress | DatabaseError::Storage(_) | _ => Self::Io { source },
-        }
-    }
-}
-
-impl From<OpenError> for io::Error {
-    /// Keeps the error as the source, with a kind that says which one it is.
-    fn from(error: OpenError) -> Self {
-        let kind = match &error {
-            OpenError::Locked { .. } => io::ErrorKind::ResourceBusy,
-            OpenError::NotClosed { .. } => io::ErrorKind::ReadOnlyFilesystem,
-            OpenError::UpgradeRequired { .. } | OpenError::NewerFormat { .. } => io::ErrorKind::Unsupported,
-            OpenError::Damaged { .. } => io::ErrorKind::InvalidData,
-            OpenError::Io { source: DatabaseError::Storage(StorageError::Io(cause)) } => cause.kind(),
-            OpenError::Io { .. } => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
     }
 }
 
@@ -281,6 +189,14 @@ impl Handle {
 }
 
 impl Shared {
+    /// redb says of all that comes after a failure of the medium only that there was one.
+    fn to_io(&self, error: impl Into<::redb::Error>) -> io::Error {
+        match (error.into(), self.first.get()) {
+            (::redb::Error::PreviousIo, Some((kind, said))) => io::Error::new(*kind, format!("failed before: {said}")),
+            (error, _) => to_io(error),
+        }
+    }
+
     fn view(&self) -> io::Result<Arc<View>> {
         if let Some(view) = &*self.view.read() {
             return Ok(Arc::clone(view));
@@ -459,25 +375,32 @@ impl<'a> Tables<'a> {
         Self { transaction, rows: BTreeMap::new(), logs: BTreeMap::new() }
     }
 
-    fn apply(mut self, writes: Vec<Write>) -> Result<(), ::redb::Error> {
+    fn apply_all(&mut self, writes: &mut dyn Iterator<Item = io::Result<Write>>, shared: &Shared) -> io::Result<()> {
         for write in writes {
-            match write {
-                Write::Put { table, key, value } => {
-                    let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
-                    rows.insert(&*key, &*value)?;
-                }
-                Write::Remove { table, key } => {
-                    let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
-                    rows.remove(&*key)?;
-                }
-                Write::Append { log, number, value } => {
-                    let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
-                    entries.insert(&entry_key(log.lane, number), &*value)?;
-                }
-                Write::Erase { log, number } => {
-                    let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
-                    entries.remove(&entry_key(log.lane, number))?;
-                }
+            let write = write?;
+            // Each by itself: a panic of whoever makes the writes is not redb's.
+            caught(|| self.apply(write)).map_err(|error| shared.to_io(error))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, write: Write) -> Result<(), ::redb::Error> {
+        match write {
+            Write::Put { table, key, value } => {
+                let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
+                rows.insert(&*key, &*value)?;
+            }
+            Write::Remove { table, key } => {
+                let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
+                rows.remove(&*key)?;
+            }
+            Write::Append { log, number, value } => {
+                let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
+                entries.insert(&entry_key(log.lane, number), &*value)?;
+            }
+            Write::Erase { log, number } => {
+                let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
+                entries.remove(&entry_key(log.lane, number))?;
             }
         }
         Ok(())
