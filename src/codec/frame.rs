@@ -17,9 +17,11 @@ use super::DecodeError;
 /// The most bytes that a payload may have: 16 MiB.
 pub const FRAME_MAX: usize = 16 << 20;
 
+/// The bytes of a frame in front of its payload: they tell its length ([`frame_len`]).
+pub const FRAME_HEADER: usize = 8;
+
 const MAGIC: [u8; 2] = *b"tb";
 const VERSION: u8 = 1;
-const HEADER: usize = 8;
 const TRAILER: usize = 8;
 
 /// One frame, verified.
@@ -41,7 +43,7 @@ pub fn write_frame(to: &mut Vec<u8>, chain: u64, kind: u8, payload: &[u8]) -> u6
     assert!(payload.len() <= FRAME_MAX, "a payload above FRAME_MAX");
     let start = to.len();
     let len = u32::try_from(payload.len()).expect("FRAME_MAX fits 32 bits");
-    to.reserve(HEADER + payload.len() + TRAILER);
+    to.reserve(FRAME_HEADER + payload.len() + TRAILER);
     to.extend_from_slice(&MAGIC);
     to.extend_from_slice(&[VERSION, kind]);
     to.extend_from_slice(&len.to_le_bytes());
@@ -49,6 +51,27 @@ pub fn write_frame(to: &mut Vec<u8>, chain: u64, kind: u8, payload: &[u8]) -> u6
     let checksum = XxHash3_64::oneshot_with_seed(chain, to.get(start..).unwrap_or_default());
     to.extend_from_slice(&checksum.to_le_bytes());
     checksum
+}
+
+/// How many bytes a frame has, from its header to its checksum: what a stream must give before the frame can be read. At most
+/// 16 bytes above [`FRAME_MAX`].
+///
+/// # Errors
+/// The header is not one of a frame, is of another version, or of a frame above [`FRAME_MAX`].
+pub fn frame_len(header: &[u8; FRAME_HEADER]) -> Result<usize, DecodeError> {
+    let error = |what| DecodeError::new(0, what);
+    let [m0, m1, version, _kind, l0, l1, l2, l3] = *header;
+    if [m0, m1] != MAGIC {
+        return Err(error("not a frame"));
+    }
+    if version != VERSION {
+        return Err(error("a frame of another version of tombolo"));
+    }
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if len > FRAME_MAX {
+        return Err(error("a frame above 16 MiB"));
+    }
+    Ok(FRAME_HEADER + len + TRAILER)
 }
 
 /// Reads a sequence of frames.
@@ -63,7 +86,19 @@ impl<'a> FrameReader<'a> {
     /// Reads from the start of `input`, the first frame of a sequence.
     #[must_use]
     pub const fn new(input: &'a [u8]) -> Self {
-        Self { input, at: 0, chain: 0 }
+        Self::resume(input, 0)
+    }
+
+    /// Goes on within a sequence: `input` begins behind the frame after which [`chain`](Self::chain) was `chain`.
+    #[must_use]
+    pub const fn resume(input: &'a [u8], chain: u64) -> Self {
+        Self { input, at: 0, chain }
+    }
+
+    /// The checksum of the frame that came last; 0 before the first.
+    #[must_use]
+    pub const fn chain(&self) -> u64 {
+        self.chain
     }
 
     /// The next frame; `None` at the end of the input.
@@ -77,28 +112,19 @@ impl<'a> FrameReader<'a> {
         if rest.is_empty() {
             return Ok(None);
         }
-        let (header, body) = rest.split_first_chunk::<HEADER>().ok_or_else(|| error("the input ends within a frame"))?;
-        let [m0, m1, version, kind, l0, l1, l2, l3] = *header;
-        if [m0, m1] != MAGIC {
-            return Err(error("not a frame"));
-        }
-        if version != VERSION {
-            return Err(error("a frame of another version of tombolo"));
-        }
-        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        if len > FRAME_MAX {
-            return Err(error("a frame above 16 MiB"));
-        }
-        let (payload, rest) = body.split_at_checked(len).ok_or_else(|| error("the input ends within a frame"))?;
-        let (checksum, _after) = rest.split_first_chunk::<TRAILER>().ok_or_else(|| error("the input ends within a frame"))?;
-        let covered = self.input.get(start..start + HEADER + len).unwrap_or_default();
+        let header = rest.first_chunk().ok_or_else(|| error("the input ends within a frame"))?;
+        let whole = frame_len(header).map_err(|error| DecodeError::new(start, error.what))?;
+        let frame = rest.get(..whole).ok_or_else(|| error("the input ends within a frame"))?;
+        let (covered, checksum) = frame.split_last_chunk::<TRAILER>().ok_or_else(|| error("the input ends within a frame"))?;
         let expected = XxHash3_64::oneshot_with_seed(self.chain, covered);
         if u64::from_le_bytes(*checksum) != expected {
             return Err(error("a frame that was damaged on the way: its checksum differs"));
         }
+        let [_, _, _, kind, ..] = *header;
+        let payload = covered.get(FRAME_HEADER..).unwrap_or_default();
         self.chain = expected;
-        self.at = start + HEADER + len + TRAILER;
-        Ok(Some(Frame { kind, payload, at: start + HEADER }))
+        self.at = start + whole;
+        Ok(Some(Frame { kind, payload, at: start + FRAME_HEADER }))
     }
 }
 
@@ -120,6 +146,18 @@ mod tests {
         assert_eq!(frames.next_frame(), Ok(Some(Frame { kind: 7, payload: b"first", at: 8 })));
         assert_eq!(frames.next_frame(), Ok(Some(Frame { kind: 8, payload: b"", at: 29 })));
         assert_eq!(frames.next_frame(), Ok(None));
+    }
+
+    #[test]
+    fn a_sequence_is_read_frame_by_frame_as_well() {
+        let bytes = two();
+        let len = frame_len(bytes.first_chunk().unwrap()).unwrap();
+        let mut first = FrameReader::new(&bytes[..len]);
+        assert_eq!(first.next_frame(), Ok(Some(Frame { kind: 7, payload: b"first", at: 8 })));
+        assert_eq!(first.next_frame(), Ok(None));
+        let mut second = FrameReader::resume(&bytes[len..], first.chain());
+        assert_eq!(second.next_frame(), Ok(Some(Frame { kind: 8, payload: b"", at: 8 })));
+        assert!(FrameReader::resume(&bytes[len..], 0).next_frame().is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod varint;
 
 use core::fmt;
 
-pub use frame::{FRAME_MAX, Frame, FrameReader, write_frame};
+pub use frame::{FRAME_HEADER, FRAME_MAX, Frame, FrameReader, frame_len, write_frame};
 pub use varint::{Reader, Writer, varint_len};
 
 /// Bytes that are not what they should be.

@@ -63,6 +63,11 @@ impl Writer {
         self.raw(bytes);
     }
 
+    /// Empties the buffer, and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// How many bytes were written.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -110,6 +115,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub const fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0 }
+    }
+
+    /// Reads from the middle of `input`; positions count from its start all the same.
+    #[must_use]
+    pub const fn starting_at(input: &'a [u8], at: usize) -> Self {
+        Self { input, at }
     }
 
     /// Where the next value starts, in bytes from the start of the input.

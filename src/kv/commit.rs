@@ -290,6 +290,11 @@ impl Commit {
         raised
     }
 
+    /// Takes the writes so far: a streamed commit hands them on as they come.
+    pub(crate) fn take_writes(&mut self) -> Vec<Write> {
+        std::mem::take(&mut self.writes)
+    }
+
     /// The writes, those of META included, and the state after them.
     pub(crate) fn finish(mut self) -> (Vec<Write>, Meta) {
         self.meta.commit += 1;

@@ -117,6 +117,12 @@ pub enum Error {
         /// What the medium says.
         source: io::Error,
     },
+    /// What a delta was read from, or written to, failed. Nothing was merged; part of the delta may have been written.
+    #[error("the delta could not be read or written: {source}")]
+    Transfer {
+        /// What the reader or the writer says.
+        source: io::Error,
+    },
     /// The medium failed. Nothing was written.
     #[error("the store could not be read or written: {0}")]
     Io(#[source] io::Error),
@@ -175,6 +181,11 @@ impl Error {
     /// Bytes from outside that are not what they should be.
     pub(crate) fn malformed(error: DecodeError) -> Self {
         Self::Malformed { at: error.at, what: error.what }
+    }
+
+    /// A reader or a writer of the caller that failed.
+    pub(crate) const fn transfer(source: io::Error) -> Self {
+        Self::Transfer { source }
     }
 
     /// Bytes of the file that are not what they should be.

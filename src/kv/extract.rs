@@ -6,8 +6,13 @@
 //! base below the floor: also what is live up to base, since deletes may have been forgotten
 //! base empty          : every row, and nothing else
 //! ```
+//!
+//! Touched paths must come in their order, and may be more than memory holds. If they are, the rows are walked instead: what an
+//! event above base has touched has a live entry above base, or a Delete event above base is the last word on it. For an event
+//! that is neither was dropped by another one on the same path, which has seen it, and so is above base as well.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -16,24 +21,39 @@ use smallvec::SmallVec;
 use crate::causal::VersionVector;
 
 use super::commit::{Event, EventKind, unknown_replica};
-use super::delta::{Delta, DeltaWriter, Head, WireDot, WireEntry, WireReplica};
+use super::delta::{DeltaWriter, Head, WireDot, WireEntry, WireReplica, Written};
 use super::digest::Digest;
+use super::dots::DotSet;
 use super::error::Result;
 use super::mutant::{self, Mutant};
 use super::row::{LocalDot, Row};
 use super::space::{SpaceId, View, decode_row};
 
-/// The canonical form: a delta since nothing, without what two stores of one state may know differently.
-pub(crate) fn canonical(view: &View, space: SpaceId) -> Result<Delta> {
-    extract(view, space, &VersionVector::new(), false)
+/// Writes the canonical form: a delta since nothing, without what two stores of one state may know differently.
+pub(crate) fn write_canonical<W: io::Write>(view: &View, space: SpaceId, to: W) -> Result<Written<W>> {
+    write(view, space, &VersionVector::new(), false, usize::MAX, to)
 }
 
-/// The delta for a peer that has `base`. Cost: the events above `base`; every row if `base` is empty or below the floor.
-pub(crate) fn delta_since(view: &View, space: SpaceId, base: &VersionVector) -> Result<Delta> {
-    extract(view, space, base, true)
+/// Writes the delta for a peer that has `base`. Cost: the events above `base`; every row if `base` is empty, below the floor, or
+/// if what was touched takes more than `memory` bytes.
+pub(crate) fn write_delta<W: io::Write>(
+    view: &View,
+    space: SpaceId,
+    base: &VersionVector,
+    memory: usize,
+    to: W,
+) -> Result<Written<W>> {
+    write(view, space, base, true, memory, to)
 }
 
-fn extract(view: &View, space: SpaceId, base: &VersionVector, with_marks: bool) -> Result<Delta> {
+fn write<W: io::Write>(
+    view: &View,
+    space: SpaceId,
+    base: &VersionVector,
+    with_marks: bool,
+    memory: usize,
+    to: W,
+) -> Result<Written<W>> {
     let fresh = base.is_empty();
     let mut replicas = Vec::new();
     // The place on the wire of each local index.
@@ -54,53 +74,156 @@ fn extract(view: &View, space: SpaceId, base: &VersionVector, with_marks: bool) 
     }
     let digest = Digest::of(&view.meta);
     let head = Head { space, below_floor, digest, replicas: replicas.iter().map(|(_index, replica)| *replica).collect() };
-    let mut writer = Extract { view, places, to: DeltaWriter::new(head) };
+    let events = Events { view, replicas };
+    let mut writer = Extract { view, places, to: DeltaWriter::new(head, to) };
     if fresh {
         for row in view.read.range(view.tables.rows(), (Bound::Unbounded, Bound::Unbounded))? {
             let (path, bytes) = row?;
             writer.row(&path, &decode_row(&bytes)?, &[])?;
         }
-        return Ok(writer.to.finish());
+        return writer.to.finish();
     }
-    for (path, deletes) in touched(view, &replicas)? {
-        writer.row(&path, &view.row(&path)?, &deletes)?;
+    match events.touched(memory)? {
+        Some(touched) => {
+            for (path, deletes) in touched {
+                writer.row(&path, &view.row(&path)?, &deletes)?;
+            }
+        }
+        None => writer.walk(&events, memory)?,
     }
     if below_floor {
         writer.live()?;
     }
-    Ok(writer.to.finish())
+    writer.to.finish()
 }
 
-/// The paths of the events above the base, each with its deletes among them.
-fn touched(view: &View, replicas: &[(u32, WireReplica)]) -> Result<BTreeMap<Bytes, SmallVec<[LocalDot; 1]>>> {
-    let mut touched: BTreeMap<Bytes, SmallVec<[LocalDot; 1]>> = BTreeMap::new();
-    for (index, replica) in replicas.iter().filter(|(_index, replica)| replica.base < replica.version) {
-        for event in view.read.entries(view.tables.events(*index), replica.base + 1..=replica.version)? {
-            let (seq, bytes) = event?;
-            let event = Event::decode(bytes)?;
-            let deletes = touched.entry(event.path()).or_default();
-            if event.kind == EventKind::Delete {
-                deletes.push(LocalDot { replica: *index, seq });
+/// The Delete events of a path that a peer lacks.
+type Deletes = SmallVec<[LocalDot; 1]>;
+
+/// What a path takes in a map besides its bytes, about.
+const PATH_BYTES: usize = 128;
+
+/// The events above the base.
+struct Events<'a> {
+    view: &'a View,
+    /// By local index.
+    replicas: Vec<(u32, WireReplica)>,
+}
+
+impl Events<'_> {
+    fn each(&self, mut visit: impl FnMut(LocalDot, Event) -> bool) -> Result<bool> {
+        for (index, replica) in self.replicas.iter().filter(|(_index, replica)| replica.base < replica.version) {
+            for event in self.view.read.entries(self.view.tables.events(*index), replica.base + 1..=replica.version)? {
+                let (seq, bytes) = event?;
+                if !visit(LocalDot { replica: *index, seq }, Event::decode(bytes)?) {
+                    return Ok(false);
+                }
             }
         }
+        Ok(true)
     }
-    Ok(touched)
+
+    /// The paths of the events, each with its deletes among them. `None`: they take more than `memory` bytes.
+    fn touched(&self, memory: usize) -> Result<Option<BTreeMap<Bytes, Deletes>>> {
+        let mut touched: BTreeMap<Bytes, Deletes> = BTreeMap::new();
+        let mut bytes = 0;
+        let whole = self.each(|dot, event| {
+            bytes += note(&mut touched, dot, &event);
+            bytes <= memory
+        })?;
+        Ok(whole.then_some(touched))
+    }
+
+    /// The paths of the Delete events from a path on, each with its deletes, and the path before which they end: as many as fit
+    /// into `memory` bytes, at least one.
+    fn deletes(&self, from: Option<&Bytes>, memory: usize) -> Result<(BTreeMap<Bytes, Deletes>, Option<Bytes>)> {
+        let mut deletes: BTreeMap<Bytes, Deletes> = BTreeMap::new();
+        let (mut bytes, mut until) = (0, None);
+        self.each(|dot, event| {
+            let path = event.path();
+            let within = from.is_none_or(|from| path >= *from) && until.as_ref().is_none_or(|until| path < *until);
+            if within && event.kind == EventKind::Delete {
+                bytes += note(&mut deletes, dot, &event);
+            }
+            while bytes > memory && deletes.len() > 1 {
+                let Some((path, dots)) = deletes.pop_last() else { break };
+                bytes -= PATH_BYTES + path.len() + size_of::<LocalDot>() * dots.len();
+                until = Some(path);
+            }
+            true
+        })?;
+        Ok((deletes, until))
+    }
 }
 
-struct Extract<'a> {
+/// Adds an event to the paths. Returns how many bytes more they take, about.
+fn note(paths: &mut BTreeMap<Bytes, Deletes>, dot: LocalDot, event: &Event) -> usize {
+    let path = event.path();
+    let path_bytes = path.len() + PATH_BYTES;
+    let mut bytes = 0;
+    let deletes = paths.entry(path).or_insert_with(|| {
+        bytes = path_bytes;
+        Deletes::new()
+    });
+    if event.kind == EventKind::Delete {
+        bytes += size_of::<LocalDot>();
+        deletes.push(dot);
+    }
+    bytes
+}
+
+struct Extract<'a, W> {
     view: &'a View,
     places: BTreeMap<u32, u32>,
-    to: DeltaWriter,
+    to: DeltaWriter<W>,
 }
 
-impl Extract<'_> {
+impl<W: io::Write> Extract<'_, W> {
+    /// Writes what was touched, beside a walk over all rows.
+    fn walk(&mut self, events: &Events<'_>, memory: usize) -> Result<()> {
+        let mut from: Option<Bytes> = None;
+        loop {
+            let (deletes, until) = events.deletes(from.as_ref(), memory)?;
+            let mut deletes = deletes.into_iter().peekable();
+            let start = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
+            let end = until.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for row in self.view.read.range(self.view.tables.rows(), (start, end))? {
+                let (path, bytes) = row?;
+                while let Some((path, dots)) = deletes.next_if(|(deleted, _dots)| *deleted < path) {
+                    self.row(&path, &Row::default(), &dots)?;
+                }
+                let dots = deletes.next_if(|(deleted, _dots)| *deleted == path);
+                let row = decode_row(&bytes)?;
+                if dots.is_some() || self.has_above_base(&row)? {
+                    self.row(&path, &row, &dots.map(|(_path, dots)| dots).unwrap_or_default())?;
+                }
+            }
+            for (path, dots) in deletes {
+                self.row(&path, &Row::default(), &dots)?;
+            }
+            if until.is_none() {
+                return Ok(());
+            }
+            from = until;
+        }
+    }
+
+    fn has_above_base(&self, row: &Row) -> Result<bool> {
+        for dot in row.dots() {
+            if self.is_above_base(self.wire(dot)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn row(&mut self, path: &[u8], row: &Row, deletes: &[LocalDot]) -> Result<()> {
-        let mut entries: SmallVec<[WireEntry<'_>; 1]> = SmallVec::with_capacity(row.len());
+        let mut entries: SmallVec<[WireEntry; 1]> = SmallVec::with_capacity(row.len());
         for entry in row.entries() {
             let dot = self.wire(entry.dot)?;
             let above_base = self.is_above_base(dot);
             if above_base || !mutant::is(Mutant::PartialRows) {
-                entries.push(WireEntry { dot, payload: above_base.then_some(&*entry.payload) });
+                entries.push(WireEntry { dot, payload: above_base.then(|| entry.payload.clone()) });
             }
         }
         // All that touched the path may be Write events that wait to be erased: they say nothing.
@@ -110,27 +233,22 @@ impl Extract<'_> {
         entries.sort_unstable_by_key(|entry| entry.dot);
         let mut dots: SmallVec<[WireDot; 1]> = deletes.iter().map(|dot| self.wire(*dot)).collect::<Result<_>>()?;
         dots.sort_unstable();
-        self.to.row(path, &entries, &dots);
-        Ok(())
+        self.to.row(path, &entries, &dots)
     }
 
-    /// What is live up to the base.
+    /// What is live up to the base. Memory: about a bit for each where numbers are dense, a hundred bytes where one is alone.
     fn live(&mut self) -> Result<()> {
-        let mut live: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let mut live = DotSet::default();
         for row in self.view.read.range(self.view.tables.rows(), (Bound::Unbounded, Bound::Unbounded))? {
             let (_path, bytes) = row?;
             for dot in decode_row(&bytes)?.dots() {
                 let dot = self.wire(dot)?;
                 if !self.is_above_base(dot) {
-                    live.entry(dot.replica).or_default().push(dot.seq);
+                    live.insert(dot.replica, dot.seq);
                 }
             }
         }
-        for (replica, mut seqs) in live {
-            seqs.sort_unstable();
-            self.to.live(replica, &seqs);
-        }
-        Ok(())
+        live.replicas().try_for_each(|replica| self.to.live(replica, live.seqs(replica)))
     }
 
     fn wire(&self, dot: LocalDot) -> Result<WireDot> {

@@ -30,12 +30,14 @@ use crate::storage::{Backend, Usage, Write};
 #[cfg(feature = "redb")]
 use crate::system::FileIdentity;
 
+use super::commit::Commit;
 use super::error::{Error, Result};
 use super::identity::{Events, rotate_every_space};
 use super::meta::{FORMAT, Tables};
 use super::mutant::{self, Mutant};
 use super::options::Settings;
 use super::space::{Space, SpaceId};
+use super::stream::Streamed;
 
 /// When a transaction survives a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -234,6 +236,30 @@ impl File {
             Err(source) if sync => Err(self.fail(&source)),
             Err(source) => Err(Error::Io(source)),
         }
+    }
+
+    /// As [`commit`](Self::commit), with an fsync, of writes that are made while they are taken. Their error, if there is one, is
+    /// returned, and nothing has changed.
+    pub(crate) fn commit_streamed<S: FnMut(&mut Commit) -> Result<bool>>(&self, writes: &mut Streamed<S>) -> Result<Ticket> {
+        let _one_at_a_time = self.counted_as_waiting(|| self.committing.lock());
+        self.refuse_if_closed()?;
+        let result = self.backend.commit_from(writes, true);
+        if let Some(error) = writes.take_error() {
+            return Err(error);
+        }
+        result.map_err(|source| self.fail(&source))?;
+        let number = self.applied.load(Ordering::Relaxed) + 1;
+        self.applied.store(number, Ordering::Release);
+        self.durable_up_to(number);
+        Ok(Ticket { number, durability: Durability::Immediate })
+    }
+
+    /// Commits what need not survive a crash.
+    pub(crate) fn commit_unsynced(&self, writes: Vec<Write>) -> Result<()> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.settle(self.commit(writes, Durability::Deferred)?)
     }
 
     /// Waits until a commit is durable, if it was to be.

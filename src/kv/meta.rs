@@ -66,6 +66,11 @@ impl Tables {
         TableId(self.number * Self::EACH + 4)
     }
 
+    /// Frames of deltas on their way in. No state: see `stage.rs`.
+    pub(crate) const fn stage(self) -> TableId {
+        TableId(self.number * Self::EACH + 15)
+    }
+
     /// Every ordered table, but what is staged for a merge.
     #[cfg(feature = "redb")]
     pub(crate) fn ordered(self) -> impl Iterator<Item = TableId> {

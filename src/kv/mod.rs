@@ -29,6 +29,7 @@ mod cursor;
 mod delete;
 mod delta;
 mod digest;
+mod dots;
 mod dynamic;
 mod error;
 mod extract;
@@ -49,8 +50,10 @@ mod scan;
 mod seal;
 mod snapshot;
 mod space;
+mod stage;
 mod steps;
 mod store;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tx;

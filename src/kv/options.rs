@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) files: Arc<dyn Files>,
+    /// How many bytes the making or the merging of a delta may hold, about.
+    pub(crate) delta_memory: usize,
     /// The id that a space takes at its first write, instead of a random one.
     pub(crate) replica: Option<crate::causal::ReplicaId>,
     pub(crate) durability: Durability,
@@ -70,6 +72,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             files: Arc::new(SystemFiles),
+            delta_memory: Self::DELTA_MEMORY,
             replica: None,
             durability: Durability::Immediate,
             read_only: false,
@@ -82,6 +85,9 @@ impl Default for Options {
 impl Options {
     /// The name of the space that a store has if none was named.
     pub const DEFAULT_SPACE: &'static str = "default";
+
+    /// How much memory the making or the merging of a delta takes if nothing else was said: 16 MiB.
+    pub const DELTA_MEMORY: usize = 16 << 20;
 
     /// The space to open, by name. Stores of one name merge, wherever they are.
     ///
@@ -109,6 +115,13 @@ impl Options {
     /// ```
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
+        self
+    }
+
+    /// How many bytes of working memory the making or the merging of a delta takes at most, about: for what grows with the delta.
+    /// With less of it, a large delta is read more often. [`Store::merge_from`] says what comes on top.
+    pub const fn delta_memory(mut self, bytes: usize) -> Self {
+        self.settings.delta_memory = bytes;
         self
     }
 

@@ -9,7 +9,7 @@
 //! that has the transaction before it and `deps` has everything that the transaction saw, so it ends where a delta would have
 //! brought it. One that has not must wait or ask for a delta: applying it all the same shows states that never were.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ use super::commit::{Commit, Event, EventKind};
 use super::error::{Error, Result};
 use super::identity::{self, Claim, Sent};
 use super::kinds::{in_conflict, register};
-use super::merge::{Merged, follow_clock};
+use super::merge::{Conflicts, Merged, follow_clock};
 use super::meta::Meta;
 use super::mutant::{self, Mutant};
 use super::options::PAYLOAD_HARD_MAX;
-use super::path::{Leaf, PATH_HARD_MAX, Parsed, RowPath};
+use super::path::{Leaf, PATH_HARD_MAX, Parsed};
 use super::row::{Entry, LocalDot};
 use super::space::{Space, SpaceId};
 
@@ -154,24 +154,24 @@ impl Draft {
     }
 }
 
-/// A pushed transaction, read and checked as far as that goes without a store.
-struct Incoming {
+/// A pushed transaction, checked as far as that goes without a store. Its rows stay as they came: paths share prefixes, and a
+/// transaction so may have rows that take a hundred times its size.
+struct Incoming<'a> {
+    ids: Vec<ReplicaId>,
     origin: ReplicaId,
     lo: u64,
     hi: u64,
     deps: Vec<(ReplicaId, u64)>,
-    rows: Vec<IncomingRow>,
+    /// From the first row on.
+    rows: Reader<'a>,
+    /// What the rows take as they are written, about.
+    weight: u64,
+    /// Where the payload of the frame starts.
+    at: usize,
 }
 
-struct IncomingRow {
-    path: Bytes,
-    parsed: Parsed,
-    payload: Option<Bytes>,
-    dropped: SmallVec<[Dot; 1]>,
-}
-
-impl Incoming {
-    fn decode(input: &[u8], space: SpaceId) -> Result<Self> {
+impl<'a> Incoming<'a> {
+    fn decode(input: &'a [u8], space: SpaceId) -> Result<Self> {
         let mut frames = FrameReader::new(input);
         let frame = frames.next_frame().map_err(Error::malformed)?.filter(|frame| frame.kind == FRAME_PUSHED);
         let Some(frame) = frame else {
@@ -184,11 +184,21 @@ impl Incoming {
         if let Some(theirs) = theirs.filter(|theirs| *theirs != space) {
             return Err(Error::WrongSpace { ours: space, theirs });
         }
-        Self::read(&mut Reader::new(frame.payload))
-            .map_err(|error| Error::Malformed { at: error.at.saturating_add(frame.at as u64), what: error.what })
+        let mut incoming = Self::read_head(Reader::new(frame.payload), frame.at)?;
+        let mut rows = incoming.rows();
+        let mut weight = 0;
+        while let Some(row) = rows.next_row()? {
+            weight += (ROW_BYTES + rows.path().len() + row.payload.map_or(0, <[u8]>::len)) as u64;
+        }
+        incoming.weight = weight;
+        Ok(incoming)
     }
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn read_head(mut from: Reader<'a>, at: usize) -> Result<Self> {
+        Self::try_read_head(&mut from, at).map_err(|error| shift(error, at))
+    }
+
+    fn try_read_head(from: &mut Reader<'a>, at: usize) -> Result<Self, DecodeError> {
         from.raw(16)?;
         let count = from.len_up_to(u32::MAX as usize, 16)?;
         let mut ids: Vec<ReplicaId> = Vec::with_capacity(count);
@@ -199,18 +209,10 @@ impl Incoming {
             }
             ids.push(id);
         }
-        let replica = |from: &mut Reader<'_>| {
-            let place = from.u32()? as usize;
-            ids.get(place).copied().ok_or_else(|| from.error("a replica that the transaction does not name"))
-        };
-        let seq = |from: &mut Reader<'_>| {
-            let seq = from.u64()?;
-            if (1..=SEQ_MAX).contains(&seq) { Ok(seq) } else { Err(from.error("a sequence number outside 1..=2^63")) }
-        };
-        let (origin, lo) = (replica(from)?, seq(from)?);
+        let (origin, lo) = (read_replica(&ids, from)?, read_seq(from)?);
         let mut deps: Vec<(ReplicaId, u64)> = Vec::new();
         for _ in 0..from.len_up_to(usize::MAX, 2)? {
-            let dep = (replica(from)?, seq(from)?);
+            let dep = (read_replica(&ids, from)?, read_seq(from)?);
             if deps.last().is_some_and(|last| last.0 >= dep.0) || dep.0 == origin {
                 return Err(from.error("dependencies are not in order"));
             }
@@ -221,35 +223,116 @@ impl Incoming {
         let Some(hi) = hi else {
             return Err(from.error("a transaction without rows, or beyond the last sequence number"));
         };
-        let mut rows: Vec<IncomingRow> = Vec::new();
-        let mut path: Vec<u8> = Vec::new();
-        for _ in 0..count {
-            let shared = from.up_to(path.len())?;
-            let suffix = from.bytes(PATH_HARD_MAX)?;
-            if !rows.is_empty() && suffix <= path.get(shared..).unwrap_or_default() {
-                return Err(from.error("rows are not in the order of their paths"));
-            }
-            path.truncate(shared);
-            path.extend_from_slice(suffix);
-            let parsed = Parsed::of(&path).map_err(|error| from.error(error.what))?;
-            let payload = match from.u8()? {
-                WRITE => Some(Bytes::copy_from_slice(from.bytes(PAYLOAD_HARD_MAX)?)),
-                DELETE => None,
-                _unknown => return Err(from.error("neither a write nor a delete")),
-            };
-            let mut dropped = SmallVec::new();
-            for _ in 0..from.len_up_to(usize::MAX, 2)? {
-                let dot = Dot::new(replica(from)?, seq(from)?);
-                if dot.replica == origin && dot.seq >= lo {
-                    return Err(from.error("a transaction that drops what it writes itself"));
-                }
-                dropped.push(dot);
-            }
-            rows.push(IncomingRow { path: Bytes::copy_from_slice(&path), parsed, payload, dropped });
-        }
-        from.finish()?;
-        Ok(Self { origin, lo, hi, deps, rows })
+        Ok(Self { ids, origin, lo, hi, deps, rows: from.clone(), weight: 0, at })
     }
+
+    /// The rows, from the first one on.
+    fn rows(&self) -> IncomingRows<'_> {
+        IncomingRows { transaction: self, from: self.rows.clone(), next: self.lo, path: Vec::new() }
+    }
+}
+
+/// What a row takes as it is written besides its path and its payload, about.
+const ROW_BYTES: usize = 128;
+
+/// Reads the rows of a transaction, of which one at a time is there.
+struct IncomingRows<'a> {
+    transaction: &'a Incoming<'a>,
+    from: Reader<'a>,
+    /// The number of the next row.
+    next: u64,
+    path: Vec<u8>,
+}
+
+struct IncomingRow<'a> {
+    parsed: Parsed,
+    seq: u64,
+    payload: Option<&'a [u8]>,
+    dropped: Dropped<'a>,
+}
+
+impl<'a> IncomingRows<'a> {
+    /// The path of the row that came last.
+    fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    fn next_row(&mut self) -> Result<Option<IncomingRow<'a>>> {
+        self.try_next_row().map_err(|error| shift(error, self.transaction.at))
+    }
+
+    fn try_next_row(&mut self) -> Result<Option<IncomingRow<'a>>, DecodeError> {
+        let (transaction, from, seq) = (self.transaction, &mut self.from, self.next);
+        if seq > transaction.hi {
+            from.finish()?;
+            return Ok(None);
+        }
+        let shared = from.up_to(self.path.len())?;
+        let suffix = from.bytes(PATH_HARD_MAX)?;
+        if seq > transaction.lo && suffix <= self.path.get(shared..).unwrap_or_default() {
+            return Err(from.error("rows are not in the order of their paths"));
+        }
+        self.path.truncate(shared);
+        self.path.extend_from_slice(suffix);
+        let parsed = Parsed::of(&self.path).map_err(|error| from.error(error.what))?;
+        let payload = match from.u8()? {
+            WRITE => Some(from.bytes(PAYLOAD_HARD_MAX)?),
+            DELETE => None,
+            _unknown => return Err(from.error("neither a write nor a delete")),
+        };
+        let left = from.len_up_to(usize::MAX, 2)?;
+        let dropped = Dropped { transaction, from: from.clone(), left };
+        let mut dots = dropped.clone();
+        while let Some(dot) = dots.try_next()? {
+            if dot.replica == transaction.origin && dot.seq >= transaction.lo {
+                return Err(dots.from.error("a transaction that drops what it writes itself"));
+            }
+        }
+        *from = dots.from;
+        self.next += 1;
+        Ok(Some(IncomingRow { parsed, seq, payload, dropped }))
+    }
+}
+
+/// The dots that a row drops.
+#[derive(Clone)]
+struct Dropped<'a> {
+    transaction: &'a Incoming<'a>,
+    from: Reader<'a>,
+    left: usize,
+}
+
+impl Dropped<'_> {
+    fn try_next(&mut self) -> Result<Option<Dot>, DecodeError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        Ok(Some(Dot::new(read_replica(&self.transaction.ids, &mut self.from)?, read_seq(&mut self.from)?)))
+    }
+}
+
+/// Those of a row that was read are whole.
+impl Iterator for Dropped<'_> {
+    type Item = Dot;
+
+    fn next(&mut self) -> Option<Dot> {
+        self.try_next().ok().flatten()
+    }
+}
+
+fn read_replica(ids: &[ReplicaId], from: &mut Reader<'_>) -> Result<ReplicaId, DecodeError> {
+    let place = from.u32()? as usize;
+    ids.get(place).copied().ok_or_else(|| from.error("a replica that the transaction does not name"))
+}
+
+fn read_seq(from: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let seq = from.u64()?;
+    if (1..=SEQ_MAX).contains(&seq) { Ok(seq) } else { Err(from.error("a sequence number outside 1..=2^63")) }
+}
+
+fn shift(error: DecodeError, at: usize) -> Error {
+    Error::Malformed { at: error.at.saturating_add(at as u64), what: error.what }
 }
 
 /// Applies a pushed transaction.
@@ -270,10 +353,13 @@ pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
         need.advance(incoming.origin, incoming.lo - 1);
         return Ok(Applied::Waits { need });
     }
-    let unseen = |dot: &Dot| seen(dot.replica) < dot.seq;
+    let unseen = |dot: Dot| seen(dot.replica) < dot.seq;
     let checks_are_on = !mutant::is(Mutant::GapIgnored) && !mutant::is(Mutant::DependencyCheckLeftOut);
-    if checks_are_on && incoming.rows.iter().any(|row| row.dropped.iter().any(unseen)) {
-        return Err(Error::Malformed { at: 0, what: "a transaction that drops what it does not depend on" });
+    let mut rows = incoming.rows();
+    while let Some(mut row) = rows.next_row()? {
+        if checks_are_on && row.dropped.any(unseen) {
+            return Err(Error::Malformed { at: 0, what: "a transaction that drops what it does not depend on" });
+        }
     }
 
     before.room_for([incoming.origin])?;
@@ -281,44 +367,62 @@ pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
     let origin = commit.meta.index_or_new(incoming.origin);
     let mut chain = before.progress(origin).mark;
     let now_ms = space.file.settings.clock.now_ms();
-    let mut conflicts = Vec::new();
-    for (row, seq) in incoming.rows.into_iter().zip(incoming.lo..) {
-        let IncomingRow { path, parsed, payload, dropped } = row;
+    let mut conflicts = Conflicts::default();
+    let mut rows = incoming.rows();
+    let step = |commit: &mut Commit| {
+        let Some(row) = rows.next_row()? else {
+            commit.advance(origin, incoming.hi);
+            // Whoever knows the point of the history before can tell the one after.
+            if before.progress(origin).mark_seq == incoming.lo - 1 {
+                commit.meta.set_mark(origin, incoming.hi, chain);
+            }
+            return Ok(false);
+        };
+        let IncomingRow { parsed, seq, payload, dropped } = row;
         let dot = LocalDot { replica: origin, seq };
-        let event = Event::new(if payload.is_some() { EventKind::Write } else { EventKind::Delete }, &path);
+        let event = Event::new(if payload.is_some() { EventKind::Write } else { EventKind::Delete }, rows.path());
         let path = event.path();
         let row = space.row(&path)?;
         let mut after = row.clone();
-        let mut gone: SmallVec<[LocalDot; 1]> = dropped.iter().filter_map(|dot| commit.meta.local_dot(*dot)).collect();
-        gone.sort_unstable();
-        after.retain(|entry| gone.binary_search(&entry.dot).is_err());
+        // Only those that are there: a row may claim to drop millions.
+        let gone: BTreeSet<LocalDot> =
+            dropped.clone().filter_map(|dot| commit.meta.local_dot(dot)).filter(|dot| row.contains(*dot)).collect();
+        after.retain(|entry| !gone.contains(&entry.dot));
         if before.sent > 0
             && let Some(mut sent) = Sent::at(space, &path)?
         {
-            sent.row.retain(|entry| gone.binary_search(&entry.dot).is_err());
-            if let Some(payload) = &payload {
-                sent.row.insert(Entry { dot, payload: payload.clone() });
+            let gone: BTreeSet<LocalDot> =
+                dropped.filter_map(|dot| commit.meta.local_dot(dot)).filter(|dot| sent.row.contains(*dot)).collect();
+            sent.row.retain(|entry| !gone.contains(&entry.dot));
+            if let Some(payload) = payload {
+                sent.row.insert(Entry { dot, payload: Bytes::copy_from_slice(payload) });
             }
-            sent.put(&mut commit, &path, false);
+            sent.put(commit, &path, false);
         }
         if let Some(payload) = payload {
-            if let (Leaf::Register, Some((stamp, _value))) = (parsed.leaf, register::split(&payload)) {
+            if let (Leaf::Register, Some((stamp, _value))) = (parsed.leaf, register::split(payload)) {
                 follow_clock(space, &mut commit.meta, stamp, now_ms);
             }
-            after.insert(Entry { dot, payload });
+            after.insert(Entry { dot, payload: Bytes::copy_from_slice(payload) });
         }
         chain = commit.linked(chain, dot, &path, after.entries().iter().find(|entry| entry.dot == dot))?;
         if commit.row(&path, &row, &after)? && in_conflict(parsed.leaf, &after) {
-            conflicts.push(RowPath::new(path));
+            conflicts.add(path);
         }
         commit.event(dot, event);
-    }
-    commit.advance(origin, incoming.hi);
-    // Whoever knows the point of the history before can tell the one after.
-    if before.progress(origin).mark_seq == incoming.lo - 1 {
-        commit.meta.set_mark(origin, incoming.hi, chain);
-    }
-    let rows = commit.rows_changed;
-    let meta = guard.commit(commit)?;
-    Ok(Applied::Merged(Merged { changed: true, rows, conflicts, below_floor: false, diverged: false, version: meta.version() }))
+        Ok(true)
+    };
+    let is_large = incoming.weight > space.file.settings.delta_memory as u64;
+    let (meta, rows) = if is_large { guard.commit_streamed(commit, step)? } else { guard.commit_steps(commit, step)? };
+    let (conflicts, conflicts_total) = conflicts.into_list();
+    let version = meta.version();
+    Ok(Applied::Merged(Merged {
+        changed: true,
+        rows,
+        conflicts,
+        conflicts_total,
+        below_floor: false,
+        diverged: false,
+        version,
+    }))
 }

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::ThreadId;
 
 use bytes::Bytes;
@@ -27,7 +27,9 @@ use super::identity::Events;
 use super::meta::{Meta, Tables};
 use super::retention::{self, Sweep};
 use super::row::Row;
+use super::stage;
 use super::steps::{self, Step};
+use super::stream::Streamed;
 
 /// What a set of stores shares: only stores of one space merge. Made from the space's name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +91,8 @@ pub(crate) struct Space {
     pub(crate) stamps_ahead: AtomicU64,
     /// What the application has not asked for yet.
     pub(crate) events: Arc<Events>,
+    /// How many merges have had a stage in this process: the lane of the next one.
+    pub(crate) stages: AtomicU32,
 }
 
 impl Space {
@@ -96,7 +100,7 @@ impl Space {
         let id = SpaceId::of(name);
         let tables = Tables::of(file.number_of(name, id)?);
         let meta = load_meta(file.backend(), tables)?;
-        Ok(Self {
+        let space = Self {
             file: Arc::clone(file),
             name: name.to_owned(),
             id,
@@ -106,7 +110,12 @@ impl Space {
             owner: Mutex::new(None),
             stamps_ahead: AtomicU64::new(0),
             events: file.events_of(name),
-        })
+            stages: AtomicU32::new(0),
+        };
+        if !file.settings.read_only {
+            stage::erase_leftovers(&space)?;
+        }
+        Ok(space)
     }
 
     /// The newest published state of META.
@@ -212,6 +221,34 @@ impl WriterGuard {
         let (meta, ticket) = self.apply(commit, durability)?;
         self.settle(ticket)?;
         Ok(meta)
+    }
+
+    /// As [`commit`](Self::commit), of a commit that `step` adds to until it says that there is no more. Returns also how many rows
+    /// changed.
+    pub(crate) fn commit_steps(
+        self,
+        mut commit: Commit,
+        mut step: impl FnMut(&mut Commit) -> Result<bool>,
+    ) -> Result<(Arc<Meta>, u64)> {
+        while step(&mut commit)? {}
+        let rows = commit.rows_changed;
+        Ok((self.commit(commit)?, rows))
+    }
+
+    /// As [`commit_steps`](Self::commit_steps), of a commit that may be larger than memory. An error of `step`: nothing has changed.
+    pub(crate) fn commit_streamed(
+        self,
+        commit: Commit,
+        step: impl FnMut(&mut Commit) -> Result<bool>,
+    ) -> Result<(Arc<Meta>, u64)> {
+        let space = Arc::clone(&self.space);
+        let mut writes = Streamed::new(commit, step);
+        let ticket = space.file.commit_streamed(&mut writes)?;
+        let (meta, rows) = writes.into_meta()?;
+        let meta = Arc::new(meta);
+        *space.published.write() = Arc::clone(&meta);
+        self.settle(ticket)?;
+        Ok((meta, rows))
     }
 }
 

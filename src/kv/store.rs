@@ -1,6 +1,7 @@
 //! The store: what an application opens and keeps.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +13,7 @@ use crate::storage::Usage;
 
 use super::check;
 use super::cursor::Range;
-use super::delta::Delta;
+use super::delta::{Delta, Written};
 use super::digest::Digest;
 use super::error::Result;
 use super::extract;
@@ -368,7 +369,38 @@ impl Store {
     /// # Errors
     /// The store is damaged, or the medium fails.
     pub fn delta_since(&self, base: &VersionVector) -> Result<Delta> {
-        extract::delta_since(&identity::view_to_emit(&self.space, base)?, self.space.id, base)
+        self.extract(base, Vec::new()).map(Delta::new)
+    }
+
+    /// Writes what [`delta_since`](Self::delta_since) returns, to a file or to a connection, and returns how many bytes that is.
+    ///
+    /// ```
+    /// # use tombolo::{Store, causal::VersionVector};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = Store::in_memory();
+    /// # store.register::<u32>("seats").set(&12)?;
+    /// # let path = tempfile::NamedTempFile::new()?.into_temp_path();
+    /// let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
+    /// let bytes = store.write_delta_since(&VersionVector::new(), &mut file)?;
+    /// std::io::Write::flush(&mut file)?;
+    /// assert_eq!(bytes, std::fs::metadata(&path)?.len());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It comes in pieces of about 256 KiB, and `to` is not flushed. Memory: some such pieces, the largest row, a few dozen bytes
+    /// for each replica, and up to [`Options::delta_memory`]; if the base is below the floor, besides about a bit for each live
+    /// entry where their numbers are dense, and at most about a hundred bytes where each is alone among 65,536.
+    ///
+    /// # Errors
+    /// As [`delta_since`](Self::delta_since), or `to` fails ([`Error::Transfer`](super::Error::Transfer)): part of the delta may be
+    /// written, which no store merges.
+    pub fn write_delta_since(&self, base: &VersionVector, to: impl io::Write) -> Result<u64> {
+        Ok(self.extract(base, to)?.bytes)
+    }
+
+    fn extract<W: io::Write>(&self, base: &VersionVector, to: W) -> Result<Written<W>> {
+        let memory = self.space.file.settings.delta_memory;
+        extract::write_delta(&identity::view_to_emit(&self.space, base)?, self.space.id, base, memory, to)
     }
 
     /// The canonical form: live entries with full replica ids, and the version. Equal states give equal bytes, on every replica. It is a
@@ -385,7 +417,8 @@ impl Store {
     /// # Errors
     /// As [`delta_since`](Self::delta_since).
     pub fn canonical(&self) -> Result<Delta> {
-        extract::canonical(&identity::view_to_emit(&self.space, &VersionVector::new())?, self.space.id)
+        let view = identity::view_to_emit(&self.space, &VersionVector::new())?;
+        extract::write_canonical(&view, self.space.id, Vec::new()).map(Delta::new)
     }
 
     /// What the store has found out about itself and its peers since this was called last: that it is a copy and has a new id, that
@@ -430,6 +463,34 @@ impl Store {
     /// ([`Error::Behind`](super::Error::Behind)); or the medium fails. Nothing was merged.
     pub fn merge(&self, delta: impl AsRef<[u8]>) -> Result<Merged> {
         merge::merge(&self.space, delta.as_ref())
+    }
+
+    /// Merges a delta that is read to its end, from a file or from a connection, in one commit.
+    ///
+    /// ```
+    /// # use tombolo::{Store, causal::VersionVector};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (here, there) = (Store::in_memory(), Store::in_memory());
+    /// # there.register::<u32>("seats").set(&12)?;
+    /// # let path = tempfile::NamedTempFile::new()?.into_temp_path();
+    /// # there.write_delta_since(&VersionVector::new(), std::fs::File::create(&path)?)?;
+    /// let merged = here.merge_from(std::fs::File::open(&path)?)?;
+    /// assert_eq!((merged.rows, here.register::<u32>("seats").get()?), (1, Some(12)));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// What is larger than 1 MiB waits in the store's file until it is whole and checked: nobody sees any of it before. The file
+    /// so needs room for the delta twice. Limit what a stranger may send with [`Read::take`](io::Read::take).
+    ///
+    /// Memory: a few MiB, the largest frame (16 MiB at most, 256 KiB from a store) and row (64 MiB at most), a few dozen bytes for
+    /// each replica, and up to [`Options::delta_memory`]; below the floor, besides about a bit for each live entry of this store
+    /// that the sender has seen, where their numbers are dense, and at most about a hundred bytes where each is alone among 65,536.
+    /// What the backend takes comes on top: a store in memory holds the delta meanwhile.
+    ///
+    /// # Errors
+    /// As [`merge`](Self::merge), or `from` fails ([`Error::Transfer`](super::Error::Transfer)). Nothing was merged.
+    pub fn merge_from(&self, from: impl io::Read) -> Result<Merged> {
+        merge::merge_from(&self.space, from)
     }
 
     /// Applies a pushed transaction, from [`Tx::commit_and_push`]. Any number of times; what is in already changes nothing.

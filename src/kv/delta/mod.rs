@@ -16,11 +16,13 @@
 //! Rows are sorted by path, and each is the *complete* image of its path: a replica that has a dot of it which is not in the
 //! image, and which the sender has seen, drops it. Part of a row, or part of a store, under the whole vector would lose data.
 
+mod frames;
 mod read;
 mod write;
 
 use std::fmt;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::causal::{ReplicaId, VersionVector};
@@ -31,8 +33,9 @@ use super::meta::Meta;
 use super::path::Parsed;
 use super::space::SpaceId;
 
+pub(crate) use frames::{Frames, Owned, SliceFrames, StreamFrames};
 pub(crate) use read::DeltaReader;
-pub(crate) use write::DeltaWriter;
+pub(crate) use write::{DeltaWriter, Written};
 
 const FRAME_FIRST: u8 = 1;
 const FRAME_NEXT: u8 = 2;
@@ -47,8 +50,9 @@ const ITEM_LIVE: u8 = 3;
 const LAST: u8 = 0;
 const MORE: u8 = 1;
 
-/// Frames are cut when they reach this many bytes; a payload on top of it stays far below the limit of a frame.
-const FRAME_CUT: usize = 256 << 10;
+/// Frames are cut when they reach this many bytes; a payload on top of it stays far below the limit of a frame. A little less
+/// than 256 KiB, so that a backend whose pages are powers of two wastes nothing on a frame that is staged.
+const FRAME_CUT: usize = 240 << 10;
 
 /// What one store has that another does not, from [`Store::delta_since`](super::Store::delta_since): bytes, to be carried by
 /// anything and merged any number of times.
@@ -60,6 +64,11 @@ pub struct Delta {
 }
 
 impl Delta {
+    pub(crate) fn new(written: Written<Vec<u8>>) -> Self {
+        let Written { to: bytes, rows, replicas, .. } = written;
+        Self { bytes, rows, replicas }
+    }
+
     /// How many rows it has.
     #[must_use]
     pub const fn rows(&self) -> u64 {
@@ -150,17 +159,17 @@ impl Head {
 }
 
 /// An entry of a row's image. The payload is there if the dot is above the base.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WireEntry<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct WireEntry {
     pub(crate) dot: WireDot,
-    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) payload: Option<Bytes>,
 }
 
 /// One item of a delta.
 #[derive(Debug)]
-pub(crate) enum Item<'a> {
+pub(crate) enum Item {
     /// A row; its path is [`DeltaReader::path`].
-    Row { parsed: Parsed, entries: SmallVec<[WireEntry<'a>; 1]>, deletes: SmallVec<[WireDot; 1]> },
+    Row { parsed: Parsed, entries: SmallVec<[WireEntry; 1]>, deletes: SmallVec<[WireDot; 1]> },
     /// Ranges of live numbers of one replica.
     Live { replica: u32, runs: Vec<(u64, u64)> },
 }
