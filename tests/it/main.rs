@@ -28,4 +28,7 @@ mod invariants;
 mod kill;
 mod kinds;
 mod layers;
+#[cfg(all(feature = "redb", target_os = "linux"))]
+mod memory;
+mod streams;
 mod sync;
