@@ -18,7 +18,7 @@
 #[cfg(test)]
 mod tests;
 
-use core::ops::Bound;
+use core::ops::{Bound, Range};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -93,13 +93,17 @@ enum Phase {
     Opening {
         /// Blocks that do not fit their sums, with the sums that they have.
         suspects: BTreeMap<u64, u64>,
-        /// The header's sector as it was found.
-        header: Option<Vec<u8>>,
         repaired: bool,
     },
     Open,
     /// The file is damaged, and is not to be changed.
     Refused,
+}
+
+/// Bytes of a file: from somewhere in a block on, or whole blocks.
+enum Piece {
+    Part(usize),
+    Run,
 }
 
 struct Group {
@@ -163,24 +167,22 @@ impl<B: StorageBackend> Sealed<B> {
         if !matches!(sums.phase, Phase::New) {
             return Ok(());
         }
-        let (mut magic, mut header) = ([0; SUM_LEN], None);
+        let (mut magic, mut header) = ([0; SUM_LEN], [0; REDB_FLAGS + 1]);
         if self.inner.len()? >= 2 * BLOCK {
             self.inner.read(0, &mut magic)?;
-            let mut sector = vec![0; SECTOR_LEN];
-            self.inner.read(block_at(0), &mut sector)?;
-            header = Some(sector);
+            self.inner.read(block_at(0), &mut header)?;
         }
         if !self.read_only && is_unfinished(&*self.inner)? {
             self.inner.set_len(0)?;
-            header = None;
+            header = [0; REDB_FLAGS + 1];
         } else if u64::from_le_bytes(magic) != MAGIC {
             let [name @ .., version] = magic;
             let [our_name @ .., our_version] = MAGIC.to_le_bytes();
             sums.newer = (name == our_name && version > our_version).then_some(version);
             return Err(damaged("the file does not begin as a store does"));
         }
-        let flags = header.as_ref().and_then(|header| header.get(REDB_FLAGS)).copied().unwrap_or_default();
-        let opening = Phase::Opening { suspects: BTreeMap::new(), header, repaired: false };
+        let [.., flags] = header;
+        let opening = Phase::Opening { suspects: BTreeMap::new(), repaired: false };
         sums.phase = if flags & REDB_NOT_CLOSED == 0 { Phase::Open } else { opening };
         Ok(())
     }
@@ -217,33 +219,30 @@ impl<B: StorageBackend> Sealed<B> {
 
     /// Believes the blocks that do not fit, if redb has repaired the file; or refuses it.
     fn decide(&self, sums: &mut Sums) -> io::Result<()> {
-        let Phase::Opening { suspects, header, repaired } = &mut sums.phase else { return Ok(()) };
+        let Phase::Opening { suspects, repaired } = &mut sums.phase else { return Ok(()) };
         let suspects = core::mem::take(suspects);
         if *repaired || suspects.is_empty() {
             return suspects.into_iter().try_for_each(|(block, sum)| self.set_sum(sums, block, sum));
-        }
-        // redb has noted there that the file is open, and would repair it the next time: back to an older state, maybe.
-        if let Some(header) = header {
-            self.inner.write(block_at(0), header)?;
-            self.inner.sync_data()?;
         }
         sums.phase = Phase::Refused;
         Err(damaged(DAMAGED))
     }
 
-    /// Calls `with` for the part of each block that a range of bytes covers: its number, where in the block it begins, and where
-    /// in the range.
-    fn blocks(
-        offset: u64,
-        len: usize,
-        mut with: impl FnMut(u64, usize, core::ops::Range<usize>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Splits a range of bytes: runs of whole blocks that lie together in the file, and parts of blocks. Calls `with` for each, with
+    /// the number of the first block, and where it is in the range.
+    fn pieces(offset: u64, len: usize, mut with: impl FnMut(u64, Piece, Range<usize>) -> io::Result<()>) -> io::Result<()> {
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
-            let within = usize::try_from(at % BLOCK).unwrap_or_default();
-            let end = len.min(done + BLOCK_LEN - within);
-            with(at / BLOCK, within, done..end)?;
+            let (block, within) = (at / BLOCK, usize::try_from(at % BLOCK).unwrap_or_default());
+            let (_group, index) = place(block);
+            let whole = (len - done) / BLOCK_LEN * BLOCK_LEN;
+            let (piece, end) = if within > 0 || whole == 0 || block == 0 {
+                (Piece::Part(within), len.min(done + BLOCK_LEN - within))
+            } else {
+                (Piece::Run, done + whole.min((SUMS_LEN - index) * BLOCK_LEN))
+            };
+            with(block, piece, done..end)?;
             done = end;
         }
         Ok(())
@@ -251,28 +250,34 @@ impl<B: StorageBackend> Sealed<B> {
 
     /// Reads a part of a block, and verifies the whole.
     fn read_part(&self, block: u64, within: usize, out: &mut [u8]) -> io::Result<()> {
-        if let Ok(whole) = <&mut [u8; BLOCK_LEN]>::try_from(&mut *out) {
-            return self.read_block(block, whole);
-        }
         let mut whole = [0; BLOCK_LEN];
-        self.read_block(block, &mut whole)?;
+        self.inner.read(block_at(block), &mut whole)?;
+        self.verify(block, &whole)?;
         let part = whole.get(within..within + out.len()).ok_or_else(|| damaged("a part beyond its block"))?;
         out.copy_from_slice(part);
         Ok(())
     }
 
-    fn read_block(&self, block: u64, whole: &mut [u8; BLOCK_LEN]) -> io::Result<()> {
-        self.inner.read(block_at(block), whole)?;
-        let mut sums = self.sums.lock();
-        let (sum, expected) = if block == 0 {
+    /// Reads whole blocks that lie together in the file.
+    fn read_run(&self, first: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(block_at(first), out)?;
+        let (blocks, _rest) = out.as_chunks::<BLOCK_LEN>();
+        (first..).zip(blocks).try_for_each(|(block, whole)| self.verify(block, whole))
+    }
+
+    fn verify(&self, block: u64, whole: &[u8; BLOCK_LEN]) -> io::Result<()> {
+        let (summed, kept) = if block == 0 {
             let (sector, _rest) = whole.split_at(SECTOR_LEN);
             let (header, sum) = sector.split_at(HEADER_SUM);
-            (sum_of(0, header), u64::from_le_bytes(sum.try_into().map_err(|_len| damaged("a short sector"))?))
+            (header, Some(u64::from_le_bytes(sum.try_into().map_err(|_len| damaged("a short sector"))?)))
         } else {
-            (sum_of(block, whole), self.sum(&mut sums, block)?)
+            (whole.as_slice(), None)
         };
-        let fits = sum == expected || expected == 0 && whole.iter().all(|byte| *byte == 0);
-        if fits {
+        // Not under the lock: readers would wait for each other.
+        let sum = sum_of(block, summed);
+        let mut sums = self.sums.lock();
+        let expected = kept.map_or_else(|| self.sum(&mut sums, block), Ok)?;
+        if sum == expected || expected == 0 && whole.iter().all(|byte| *byte == 0) {
             return Ok(());
         }
         let Phase::Opening { suspects, .. } = &mut sums.phase else { return Err(damaged(DAMAGED)) };
@@ -320,13 +325,6 @@ impl<B: StorageBackend> Sealed<B> {
     }
 
     fn write_part(&self, block: u64, within: usize, part: &[u8]) -> io::Result<()> {
-        if matches!(self.sums.lock().phase, Phase::Refused) {
-            return Err(damaged(DAMAGED));
-        }
-        if part.len() == BLOCK_LEN && block > 0 {
-            self.inner.write(block_at(block), part)?;
-            return self.set_sum(&mut self.sums.lock(), block, sum_of(block, part));
-        }
         // The header; nothing else is written in parts.
         let mut whole = [0; BLOCK_LEN];
         self.inner.read(block_at(block), &mut whole)?;
@@ -353,6 +351,17 @@ impl<B: StorageBackend> Sealed<B> {
         }
         self.inner.write(block_at(0), sector)?;
         self.set_sum(&mut sums, 0, 0)
+    }
+
+    /// Writes whole blocks that lie together in the file.
+    fn write_run(&self, first: u64, blocks: &[u8]) -> io::Result<()> {
+        self.inner.write(block_at(first), blocks)?;
+        let (blocks, _rest) = blocks.as_chunks::<BLOCK_LEN>();
+        for (block, whole) in (first..).zip(blocks) {
+            let sum = sum_of(block, whole);
+            self.set_sum(&mut self.sums.lock(), block, sum)?;
+        }
+        Ok(())
     }
 
     /// Writes the sums that have changed.
@@ -408,10 +417,13 @@ impl<B: StorageBackend> StorageBackend for Sealed<B> {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let len = out.len();
         let mut rest = out;
-        self.noted(Self::blocks(offset, len, |block, within, range| {
-            let (part, behind) = core::mem::take(&mut rest).split_at_mut(range.len());
+        self.noted(Self::pieces(offset, len, |block, piece, range| {
+            let (bytes, behind) = core::mem::take(&mut rest).split_at_mut(range.len());
             rest = behind;
-            self.read_part(block, within, part)
+            match piece {
+                Piece::Part(within) => self.read_part(block, within, bytes),
+                Piece::Run => self.read_run(block, bytes),
+            }
         }))
     }
 
@@ -437,9 +449,15 @@ impl<B: StorageBackend> StorageBackend for Sealed<B> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.noted(Self::blocks(offset, data.len(), |block, within, range| {
-            let part = data.get(range).ok_or_else(|| damaged("a part beyond the data"))?;
-            self.write_part(block, within, part)
+        if matches!(self.sums.lock().phase, Phase::Refused) {
+            return Err(damaged(DAMAGED));
+        }
+        self.noted(Self::pieces(offset, data.len(), |block, piece, range| {
+            let bytes = data.get(range).ok_or_else(|| damaged("a part beyond the data"))?;
+            match piece {
+                Piece::Part(within) => self.write_part(block, within, bytes),
+                Piece::Run => self.write_run(block, bytes),
+            }
         }))
     }
 

@@ -160,8 +160,7 @@ fn a_file_that_was_not_closed_is_believed_where_redb_has_repaired_it_and_nowhere
             sealed.read(2 * BLOCK, &mut [0; BLOCK_LEN]).unwrap();
             sealed.read(3 * BLOCK, &mut [0; BLOCK_LEN]).unwrap();
         } else {
-            sealed.write(0, &header).unwrap();
-            sealed.opened().unwrap_err();
+            sealed.write(0, &closed).unwrap_err();
             assert!(bytes(&sealed) == whole, "the header is not what it was");
             sealed.write(0, &closed).unwrap_err();
         }
