@@ -97,7 +97,9 @@ pub enum OpenError {
     },
     /// An older redb wrote the file, in a format that this one does not read. It was not touched: open it once with
     /// the release of tombolo that wrote it, and export it from there.
-    #[error("the file has the older redb format {format}")]
+    #[error(
+        "the file has the older redb format {format}: open it once with the release that wrote it, and export it from there"
+    )]
     UpgradeRequired {
         /// The version of the format in the file.
         format: u8,

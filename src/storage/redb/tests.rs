@@ -55,6 +55,22 @@ fn what_is_no_store_is_damaged_and_left_alone() {
 }
 
 #[test]
+fn a_file_of_an_older_redb_asks_for_the_release_that_wrote_it() {
+    // Where redb keeps the version of each of its two commits.
+    const VERSIONS: [u64; 2] = [64, 192];
+    let disk = Disk::default();
+    drop(Redb::with_backend(disk.clone()).unwrap());
+    let sealed = Sealed::new(disk.clone());
+    sealed.len().unwrap();
+    VERSIONS.iter().for_each(|at| sealed.write(*at, &[2]).unwrap());
+    let before = disk.bytes.lock().clone();
+    let error = Redb::with_backend(disk.clone()).unwrap_err();
+    assert!(matches!(error, OpenError::UpgradeRequired { format: 2, .. }), "{error:?}");
+    assert!(error.to_string().contains("open it once with the release that wrote it"));
+    assert_eq!(*disk.bytes.lock(), before);
+}
+
+#[test]
 fn a_place_that_cannot_be_opened_is_an_io_error() {
     let directory = tempfile::tempdir().unwrap();
     let error = Redb::open(directory.path().join("no such folder/store.tombolo")).unwrap_err();
