@@ -12,8 +12,9 @@ use tombolo::sim::{Disk, Rng};
 use tombolo::storage::{Backend, Redb, TableId, Write};
 use tombolo::{Error, Store};
 
-use crate::crash::{ladder, open, open_stopped, transaction};
+use crate::crash::open;
 use crate::deeds::canonical;
+use crate::disk_faults::{ladder, open_stopped, transaction};
 use crate::sync::replica;
 
 const REPLICA: ReplicaId = ReplicaId::from_u128(7);

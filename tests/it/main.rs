@@ -15,6 +15,8 @@ mod crash;
 #[cfg(feature = "redb")]
 mod damage;
 mod deeds;
+#[cfg(feature = "redb")]
+mod disk_faults;
 mod docs;
 mod faults;
 mod forge;

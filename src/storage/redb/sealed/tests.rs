@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use ::redb::backends::InMemoryBackend;
 
+use super::layout::SUMS;
 use super::*;
 
 fn opened(file: InMemoryBackend) -> Sealed<InMemoryBackend> {
