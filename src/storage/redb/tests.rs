@@ -60,7 +60,7 @@ fn a_file_of_an_older_redb_asks_for_the_release_that_wrote_it() {
     const VERSIONS: [u64; 2] = [64, 192];
     let disk = Disk::default();
     drop(Redb::with_backend(disk.clone()).unwrap());
-    let sealed = Sealed::new(disk.clone());
+    let sealed = sealed::Sealed::new(disk.clone());
     sealed.len().unwrap();
     VERSIONS.iter().for_each(|at| sealed.write(*at, &[2]).unwrap());
     let before = disk.bytes.lock().clone();
