@@ -21,6 +21,7 @@ use super::meta::{Meta, Tables, delete_hash, entry_hash, link};
 use super::path::is_reset_of;
 use super::row::{Entry, LocalDot, Row};
 use super::space::Space;
+use super::watch::{Changed, Collector};
 
 /// What an event did to its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub(crate) struct Commit {
     scratch: Vec<u8>,
     /// Rows that changed.
     pub(crate) rows_changed: u64,
+    /// Which keys they are of, if somebody watches.
+    collector: Option<Collector>,
 }
 
 impl Commit {
@@ -103,6 +106,7 @@ impl Commit {
             rides: true,
             scratch: Vec::new(),
             rows_changed: 0,
+            collector: space.watchers.are_there().then(Collector::default),
             meta,
         }
     }
@@ -131,6 +135,9 @@ impl Commit {
         if before.is_empty() != after.is_empty() && self.me.is_some_and(|me| is_reset_of(path, me)) {
             self.set_pending_reset(path, !after.is_empty());
         }
+        if let Some(collector) = &mut self.collector {
+            collector.row(path, after);
+        }
         let (table, key) = (self.tables.rows(), path.clone());
         if after.is_empty() {
             self.meta.rows = self.meta.rows.saturating_sub(1);
@@ -140,6 +147,15 @@ impl Commit {
             self.writes.push(Write::Put { table, key, value: after.encode() });
         }
         Ok(true)
+    }
+
+    /// Sets or removes a local key.
+    pub(crate) fn local(&mut self, key: Bytes, value: Option<Bytes>) {
+        let table = self.tables.local();
+        self.writes.push(match value {
+            Some(value) => Write::Put { table, key, value },
+            None => Write::Remove { table, key },
+        });
     }
 
     /// Erases the events of what goes with the commit, on any backend, and takes no part of the retention along.
@@ -238,6 +254,9 @@ impl Commit {
 
     /// Records an event.
     pub(crate) fn event(&mut self, dot: LocalDot, event: Event) {
+        if let Some(collector) = &mut self.collector {
+            collector.event(dot, &event.path());
+        }
         if event.kind == EventKind::Delete {
             self.meta.count_delete(dot.replica, true);
             self.moved.insert(dot.replica);
@@ -295,8 +314,8 @@ impl Commit {
         std::mem::take(&mut self.writes)
     }
 
-    /// The writes, those of META included, and the state after them.
-    pub(crate) fn finish(mut self) -> (Vec<Write>, Meta) {
+    /// The writes, those of META included, the state after them, and what to tell of it.
+    pub(crate) fn finish(mut self) -> (Vec<Write>, Meta, Changed) {
         self.meta.commit += 1;
         if let Some(dead) = self.dead.take().filter(|dead| !dead.is_empty()) {
             self.meta.dead += dead.len() as u64;
@@ -313,7 +332,13 @@ impl Commit {
         }
         let key = Bytes::from_static(Meta::STATE);
         self.writes.push(Write::Put { table, key, value: self.meta.encode_state() });
-        (self.writes, self.meta)
+        let keys = match self.collector {
+            Some(collector) => collector.finish(&self.meta),
+            // A watcher that came since the commit was begun has to look at everything.
+            None => (self.rows_changed == 0).then(Vec::new),
+        };
+        let changed = Changed { commit: self.meta.commit, keys };
+        (self.writes, self.meta, changed)
     }
 
     fn hash(&mut self, path: &[u8], entry: &Entry) -> Result<u128> {

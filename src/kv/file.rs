@@ -38,6 +38,7 @@ use super::mutant::{self, Mutant};
 use super::options::Settings;
 use super::space::{Space, SpaceId};
 use super::stream::Streamed;
+use super::watch::End;
 
 /// When a transaction survives a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -160,9 +161,25 @@ impl File {
         if let Some(space) = spaces.get(name).and_then(Weak::upgrade) {
             return Ok(space);
         }
-        let space = Arc::new(Space::open(self, name)?);
+        let space = match Space::open(self, name) {
+            Ok(space) => Arc::new(space),
+            Err(error) => {
+                drop(spaces);
+                self.end_watches_if_closed();
+                return Err(error);
+            }
+        };
         spaces.insert(name.to_owned(), Arc::downgrade(&space));
         Ok(space)
+    }
+
+    /// Whoever watches must hear of a failure as well. Not below a lock: wakers do what they like.
+    pub(crate) fn end_watches_if_closed(&self) {
+        if self.refuse_if_closed().is_ok() {
+            return;
+        }
+        let spaces: Vec<Arc<Space>> = self.spaces.lock().values().filter_map(Weak::upgrade).collect();
+        spaces.iter().for_each(|space| space.watchers.end(End::Failed).wake());
     }
 
     /// Where a space puts what it finds out.
@@ -265,6 +282,11 @@ impl File {
     /// Waits until a commit is durable, if it was to be.
     pub(crate) fn settle(&self, ticket: Ticket) -> Result<()> {
         if ticket.durability == Durability::Immediate { self.wait(ticket.number) } else { Ok(()) }
+    }
+
+    /// Whether a commit is as durable as it was to be.
+    pub(crate) fn is_settled(&self, ticket: Ticket) -> bool {
+        ticket.durability == Durability::Deferred || *self.durable.lock() >= ticket.number
     }
 
     /// Makes everything durable that was applied before the call.

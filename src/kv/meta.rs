@@ -54,7 +54,10 @@ impl Tables {
         TableId(self.number * Self::EACH + 1)
     }
 
-    // 2 is LOCAL.
+    /// The application's own keys.
+    pub(crate) const fn local(self) -> TableId {
+        TableId(self.number * Self::EACH + 2)
+    }
 
     /// Reset rows that are addressed to this replica, by path: it takes them into account at its next commit.
     pub(crate) const fn resets(self) -> TableId {

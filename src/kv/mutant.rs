@@ -33,6 +33,10 @@ pub(crate) enum Mutant {
     DependencyCheckLeftOut,
     /// A pushed transaction is applied without the one before it.
     GapIgnored,
+    /// Of what has changed, the snapshot is not of the moment that the keys are of.
+    MarkAfterRead,
+    /// Watchers hear of a commit before readers see it.
+    WatchOutsideCommitOrder,
 }
 
 /// Whether a design error is switched on, on this thread.
@@ -51,6 +55,7 @@ mod switch {
 
     use super::Mutant;
 
+    /// Those that the oracle of histories sees. The others have tests where they are planted.
     pub(crate) const ALL: [Mutant; 13] = [
         Mutant::DeleteWithoutDot,
         Mutant::DeletesNotRelayed,

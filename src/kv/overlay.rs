@@ -1,9 +1,10 @@
 //! A transaction's own writes over the committed state: what it reads, and what becomes of it at commit.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
@@ -47,6 +48,8 @@ pub(crate) struct Overlay {
     meta: Meta,
     stamp: Option<Hlc>,
     rows: BTreeMap<Bytes, Touched>,
+    /// Local keys that the transaction sets, or removes.
+    local: BTreeMap<Bytes, Option<Bytes>>,
     /// Counts what was written and deleted: an operation that fails after it has counted is half done.
     changes: u64,
     /// Tells this transaction from others of the process.
@@ -56,8 +59,8 @@ pub(crate) struct Overlay {
 impl Overlay {
     pub(crate) fn new(space: Arc<Space>, meta: Meta) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Self { space, meta, stamp: None, rows: BTreeMap::new(), changes: 0, id }
+        let id = IDS.fetch_add(1, Relaxed);
+        Self { space, meta, stamp: None, rows: BTreeMap::new(), local: BTreeMap::new(), changes: 0, id }
     }
 
     pub(crate) const fn id(&self) -> u64 {
@@ -163,7 +166,7 @@ impl Overlay {
     /// Refuses if `more` rows would be above the limit of a transaction.
     pub(crate) fn room_for(&self, more: u64) -> Result<()> {
         let cap = self.space.file.settings.limits.rows_per_transaction;
-        let is = (self.rows.len() as u64).saturating_add(more);
+        let is = ((self.rows.len() + self.local.len()) as u64).saturating_add(more);
         if is > cap { Err(Error::TooLarge { what: Limit::Rows, is, cap }) } else { Ok(()) }
     }
 
@@ -210,12 +213,67 @@ impl Overlay {
         Ok(rows)
     }
 
+    /// The value of a local key, as the transaction sees it.
+    pub(crate) fn local(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.local.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.space.local(key),
+        }
+    }
+
+    /// Sets or removes a local key.
+    pub(crate) fn put_local(&mut self, key: &[u8], value: Option<Bytes>) -> Result<()> {
+        if let Some(own) = self.local.get_mut(key) {
+            *own = value;
+        } else {
+            self.room_for(1)?;
+            self.local.insert(Bytes::copy_from_slice(key), value);
+        }
+        self.changes += 1;
+        Ok(())
+    }
+
+    /// Up to `max` local keys of a range, as the transaction sees them.
+    pub(crate) fn locals(&self, range: &Range, max: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let space = &self.space;
+        let mut stored = space.backend().range(space.tables.local(), range.bounds())?.peekable();
+        let mut own = self.local.range::<[u8], (Bound<&[u8]>, Bound<&[u8]>)>(range.bounds()).peekable();
+        let mut found = Vec::new();
+        while found.len() < max {
+            // An error comes first: what is behind it is not known.
+            let order = match (stored.peek(), own.peek()) {
+                (Some(Ok((stored, _value))), Some((own, _own))) => stored.cmp(own),
+                (Some(_stored), _) => Ordering::Less,
+                (None, Some(_own)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            let stored = if order.is_le() { stored.next().transpose()? } else { None };
+            // What the transaction has touched counts, and not what is stored.
+            let own = if order.is_ge() { own.next() } else { None };
+            match own {
+                Some((key, value)) => found.extend(value.clone().map(|value| (key.clone(), value))),
+                None => found.extend(stored),
+            }
+        }
+        Ok(found)
+    }
+
     /// Ends the transaction as one commit: each row written or deleted takes the next dot, in the order of paths. `None`:
     /// nothing was written. With `push`, also its rows as a pushed transaction has them.
     pub(crate) fn into_commit(mut self, push: bool) -> Result<Option<(Commit, Vec<PushedRow>)>> {
         self.rows.retain(|_path, touched| touched.now.has_pending() || touched.now != touched.before);
+        let local = std::mem::take(&mut self.local);
         if self.rows.is_empty() {
-            return Ok(None);
+            if local.is_empty() {
+                return Ok(None);
+            }
+            // Without an event: neither a name nor a stamp that the transaction took is used.
+            let mut commit = Commit::new(&self.space, (*self.space.meta()?).clone());
+            local.into_iter().for_each(|(key, value)| commit.local(key, value));
+            return Ok(Some((commit, Vec::new())));
         }
         self.take_resets()?;
         let rows = std::mem::take(&mut self.rows);
@@ -258,6 +316,7 @@ impl Overlay {
         if push {
             identity::mark_emitted(&self.space, &mut commit)?;
         }
+        local.into_iter().for_each(|(key, value)| commit.local(key, value));
         Ok(Some((commit, pushed)))
     }
 

@@ -128,6 +128,11 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
+    /// How long the key in front is.
+    pub(crate) fn key_len(&self) -> usize {
+        self.kinds.first().copied().unwrap_or(0)
+    }
+
     /// Takes a path apart.
     ///
     /// # Errors
@@ -186,6 +191,11 @@ impl Parsed {
             return if rest.is_empty() { Ok(Self { kinds, leaf }) } else { error(end + 1, "bytes behind a path") };
         }
     }
+}
+
+/// Whether a path is a row of the store's own, under no key.
+pub(crate) fn is_own(path: &[u8]) -> bool {
+    path.first().is_some_and(|first| *first < PART_MIN)
 }
 
 /// Whether a path is the row of a reset that is addressed to a replica.
@@ -267,6 +277,21 @@ impl RowPath {
         (parsed.leaf == Leaf::Element).then(|| KeyBuf::from_encoded(self.0.get(last + 1..).unwrap_or_default()).ok())?
     }
 
+    /// Whose part of a counter it is, or to whom a reset is addressed.
+    #[must_use]
+    pub fn contributor(&self) -> Option<ReplicaId> {
+        match Parsed::of(&self.0).ok()?.leaf {
+            Leaf::CounterPart(contributor) | Leaf::CounterReset(contributor) => Some(contributor),
+            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Seal(_) | Leaf::Unknown(_) => None,
+        }
+    }
+
+    /// Whether it is a reset: what a delete of a counter tells a contributor.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        Parsed::of(&self.0).is_ok_and(|parsed| matches!(parsed.leaf, Leaf::CounterReset(_)))
+    }
+
     fn steps(&self) -> impl Iterator<Item = (KeyBuf, Kind)> {
         let kinds = Parsed::of(&self.0).map(|parsed| parsed.kinds).unwrap_or_default();
         let mut start = 0;
@@ -287,10 +312,13 @@ impl fmt::Display for RowPath {
             }
             write!(f, "{key} {kind}")?;
         }
-        match self.element() {
-            Some(element) => write!(f, " {element}"),
-            None => Ok(()),
+        if let Some(element) = self.element() {
+            write!(f, " {element}")?;
         }
+        if let Some(contributor) = self.contributor() {
+            write!(f, " {}{contributor}", if self.is_reset() { "reset of " } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -41,6 +41,12 @@ pub(crate) mod sealed {
         /// Up to `max` rows of a range, from the front or the back. Of a place that is not pinned: as of now.
         fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>>;
 
+        /// The value of a local key.
+        fn local(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+        /// Up to `max` local keys of a range with their values.
+        fn locals(&self, range: &Range, max: usize) -> Result<Vec<(Bytes, Bytes)>>;
+
         /// The replica of an index in a row. Only of a pinned place is the answer of the same moment as the row.
         fn replica(&self, index: u32) -> Result<ReplicaId>;
 

@@ -237,7 +237,7 @@ fn value_of<C: Place>(place: &C, path: &[u8], kind: Kind, depth: usize) -> Resul
 }
 
 /// A key as a value: one part alone, several as a list.
-fn dynamic_key(key: &KeyBuf) -> Dynamic {
+pub(crate) fn dynamic_key(key: &KeyBuf) -> Dynamic {
     let mut parts: Vec<Dynamic> = key.parts().map(dynamic_part).collect();
     if parts.len() == 1 { parts.remove(0) } else { Dynamic::List(parts) }
 }

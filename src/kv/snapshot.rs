@@ -10,6 +10,8 @@ use crate::codec::key::Key;
 use super::cursor::Range;
 use super::digest::Digest;
 use super::error::Result;
+use super::inspect::{self, Inspection};
+use super::local::Local;
 use super::path::Spot;
 use super::place::handles;
 use super::place::sealed::Reads;
@@ -55,10 +57,30 @@ impl Snapshot {
         self.view.meta.version()
     }
 
+    /// The number of the commit.
+    pub(crate) fn commit(&self) -> u64 {
+        self.view.meta.commit
+    }
+
     /// The digest of the canonical form: equal digests, equal state. Cost: O(1).
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(&self.view.meta)
+    }
+
+    /// The application's own keys at this moment.
+    #[must_use]
+    pub fn local(&self) -> Local<Self> {
+        Local::new(self.clone())
+    }
+
+    /// Everything under a key, down to the single entry: who wrote it, when, what it holds, and why it counts or is still there. For
+    /// people: print it. Cost: reads everything under the key.
+    ///
+    /// # Errors
+    /// The key is none, the store is damaged, or the medium fails. A value that cannot be read is an error of its entry alone.
+    pub fn inspect(&self, key: impl Key) -> Result<Inspection> {
+        inspect::inspect(self, Ok(&[]), key)
     }
 
     /// The keys that begin with these parts.
@@ -103,6 +125,18 @@ impl Reads for Snapshot {
             Ok((path, decode_row(&bytes)?))
         };
         if from_back { rows.rev().take(max).map(decode).collect() } else { rows.take(max).map(decode).collect() }
+    }
+
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.view.read.get(self.view.tables.local(), key)?)
+    }
+
+    fn locals(&self, range: &Range, max: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.view.read.range(self.view.tables.local(), range.bounds())?;
+        rows.take(max).map(|row| Ok(row?)).collect()
     }
 
     fn replica(&self, index: u32) -> Result<ReplicaId> {

@@ -6,6 +6,7 @@
 //!  readers ── snapshot of the backend + the meta of the same commit ◀─┘      never wait for a writer
 //! ```
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,11 +26,13 @@ use super::error::{Error, Result};
 use super::file::{Durability, File, Ticket};
 use super::identity::Events;
 use super::meta::{Meta, Tables};
+use super::mutant::{self, Mutant};
 use super::retention::{self, Sweep};
 use super::row::Row;
 use super::stage;
 use super::steps::{self, Step};
 use super::stream::Streamed;
+use super::watch::{Changed, End, Wake, Watchers};
 
 /// What a set of stores shares: only stores of one space merge. Made from the space's name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +90,12 @@ pub(crate) struct Space {
     writer: Arc<Mutex<WriterState>>,
     /// The thread that has the writer lock.
     owner: Mutex<Option<ThreadId>>,
+    /// Who is told of each commit. A watcher holds this, and not the space.
+    pub(crate) watchers: Arc<Watchers>,
+    /// Commits that watchers are to be told of, in their order, as soon as they are durable.
+    untold: Mutex<VecDeque<(Ticket, Changed)>>,
+    /// Held by who tells, so that two do not swap the order.
+    telling: Mutex<()>,
     /// Stamps seen that were beyond the drift limit.
     pub(crate) stamps_ahead: AtomicU64,
     /// What the application has not asked for yet.
@@ -100,6 +109,7 @@ impl Space {
         let id = SpaceId::of(name);
         let tables = Tables::of(file.number_of(name, id)?);
         let meta = load_meta(file.backend(), tables)?;
+        let watchers = Arc::new(Watchers::new(meta.commit));
         let space = Self {
             file: Arc::clone(file),
             name: name.to_owned(),
@@ -108,6 +118,9 @@ impl Space {
             published: RwLock::new(Arc::new(meta)),
             writer: Arc::default(),
             owner: Mutex::new(None),
+            watchers,
+            untold: Mutex::default(),
+            telling: Mutex::default(),
             stamps_ahead: AtomicU64::new(0),
             events: file.events_of(name),
             stages: AtomicU32::new(0),
@@ -138,6 +151,12 @@ impl Space {
     pub(crate) fn row(&self, path: &[u8]) -> Result<Row> {
         self.file.refuse_if_closed()?;
         row_at(self.backend(), self.tables, path)
+    }
+
+    /// The newest value of a local key.
+    pub(crate) fn local(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.file.refuse_if_closed()?;
+        Ok(self.backend().get(self.tables.local(), key)?)
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -183,6 +202,32 @@ impl Space {
     }
 }
 
+impl Space {
+    /// Tells watchers of what has become durable, in the order of the commits.
+    fn tell(&self) {
+        let in_order = self.telling.lock();
+        let mut wakes = Vec::new();
+        loop {
+            let mut untold = self.untold.lock();
+            if !untold.front().is_some_and(|(ticket, _changed)| self.file.is_settled(*ticket)) {
+                break;
+            }
+            let Some((_ticket, changed)) = untold.pop_front() else { break };
+            drop(untold);
+            wakes.push(self.watchers.notify(&changed));
+        }
+        drop(in_order);
+        // Not below a lock: wakers do what they like.
+        wakes.into_iter().for_each(Wake::wake);
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.watchers.end(End::Dropped).wake();
+    }
+}
+
 /// The right to write to a space.
 pub(crate) struct WriterGuard {
     pub(crate) space: Arc<Space>,
@@ -194,16 +239,23 @@ impl WriterGuard {
     pub(crate) fn apply(&mut self, mut commit: Commit, durability: Durability) -> Result<(Arc<Meta>, Ticket)> {
         let space = &self.space;
         retention::ride(space, &mut self.state, &mut commit)?;
-        let (writes, meta) = commit.finish();
+        let (writes, meta, changed) = commit.finish();
         steps::at(Step::Applying);
+        if mutant::is(Mutant::WatchOutsideCommitOrder) {
+            space.watchers.notify(&changed).wake();
+        }
         let ticket = space.file.commit(writes, durability).inspect_err(|_failed| {
             // What it erased is not erased: begin again.
             self.state.sweep = None;
+            space.file.end_watches_if_closed();
         })?;
         steps::at(Step::Applied);
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
         steps::at(Step::Published);
+        if !mutant::is(Mutant::WatchOutsideCommitOrder) {
+            space.untold.lock().push_back((ticket, changed));
+        }
         Ok((meta, ticket))
     }
 
@@ -212,7 +264,9 @@ impl WriterGuard {
         let space = Arc::clone(&self.space);
         drop(self);
         steps::at(Step::Unlocked);
-        space.file.settle(ticket)
+        space.file.settle(ticket).inspect_err(|_failed| space.file.end_watches_if_closed())?;
+        space.tell();
+        Ok(())
     }
 
     /// Applies a commit with the durability of the store, and waits for it.
@@ -243,10 +297,11 @@ impl WriterGuard {
     ) -> Result<(Arc<Meta>, u64)> {
         let space = Arc::clone(&self.space);
         let mut writes = Streamed::new(commit, step);
-        let ticket = space.file.commit_streamed(&mut writes)?;
-        let (meta, rows) = writes.into_meta()?;
+        let ticket = space.file.commit_streamed(&mut writes).inspect_err(|_failed| space.file.end_watches_if_closed())?;
+        let (meta, rows, changed) = writes.into_meta()?;
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
+        space.untold.lock().push_back((ticket, changed));
         self.settle(ticket)?;
         Ok((meta, rows))
     }

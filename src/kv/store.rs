@@ -18,6 +18,8 @@ use super::digest::Digest;
 use super::error::Result;
 use super::extract;
 use super::identity::{self, StoreEvent};
+use super::inspect::{self, Inspection};
+use super::local::Local;
 use super::merge::{self, Merged};
 use super::options::Options;
 use super::overlay::Overlay;
@@ -32,6 +34,7 @@ use super::seal;
 use super::snapshot::Snapshot;
 use super::space::{Space, SpaceId};
 use super::tx::Tx;
+use super::watch::{self, Changes, Watch};
 
 /// A replica of a space: reads and writes locally, merges with others. Cheap to clone; all clones are one store.
 ///
@@ -95,6 +98,12 @@ impl Store {
     }
 
     handles!(Store, |this| this.clone(), |_this, key, kind| Spot::new(&[], key, kind));
+
+    /// The application's own keys, beside the replicated ones.
+    #[must_use]
+    pub fn local(&self) -> Local {
+        Local::new(self.clone())
+    }
 
     /// Another space in the same file, made if it is new, which is a commit: its own replica, its own version, its own peers.
     ///
@@ -328,6 +337,77 @@ impl Store {
     /// ```
     pub fn scan_bytes(&self, first_part: impl AsRef<[u8]>) -> Scan<Snapshot> {
         Scan::bytes(self, first_part.as_ref())
+    }
+
+    /// Everything under a key, down to the single entry: who wrote it, when, what it holds, and why it counts or is still there. For
+    /// people: print it. Cost: reads everything under the key.
+    ///
+    /// ```
+    /// # fn main() -> tombolo::Result<()> {
+    /// # let (phone, laptop) = (tombolo::Store::in_memory(), tombolo::Store::in_memory());
+    /// phone.register::<String>("title").set("Groceries")?;
+    /// laptop.register::<String>("title").set("Shopping")?;
+    /// phone.merge(laptop.delta_since(&phone.version()?)?)?;
+    /// let inspection = phone.inspect("title")?;
+    /// println!("{inspection}");
+    /// assert_eq!(inspection.entries.len(), 2);
+    /// assert!(inspection.entries[0].why.starts_with("shown: none of the 2 replaces another"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The key is none, the store is damaged, or the medium fails. A value that cannot be read is an error of its entry alone.
+    pub fn inspect(&self, key: impl Key) -> Result<Inspection> {
+        inspect::inspect(self, Ok(&[]), key)
+    }
+
+    /// The keys that begin with these parts and have changed since a version: for an index, an export, a cache. `()` gives all.
+    ///
+    /// To go on where one was, also after a restart, keep the [version](Snapshot::version) of the snapshot. In
+    /// [`local`](Self::local), in the transaction that writes what was made of the keys, the two cannot come apart:
+    ///
+    /// ```
+    /// use tombolo::VersionVector;
+    /// use tombolo::kv::Changes;
+    /// # fn main() -> tombolo::Result<()> {
+    /// # let store = tombolo::Store::in_memory();
+    /// store.register::<String>(("note", 7)).set("Groceries")?;
+    ///
+    /// let mark = store.local().get::<VersionVector>("mark")?.unwrap_or_default();
+    /// let changes = store.changes_since(&mark, "note")?;
+    /// match changes.keys() {
+    ///     Some(keys) => println!("{} notes have changed", keys.len()),
+    ///     None => println!("anything may have changed: start over"),
+    /// }
+    /// store.local().put("mark", &changes.snapshot().version())?;
+    ///
+    /// store.register::<String>(("note", 8)).set("Shopping")?;
+    /// let mark = store.local().get("mark")?.unwrap_or_default();
+    /// let Changes::Since { snapshot, keys } = store.changes_since(&mark, "note")? else { panic!() };
+    /// assert_eq!(keys[0].key.to_string(), r#"("note", 8)"#);
+    /// assert_eq!(snapshot.register::<String>(&keys[0].key).get()?.as_deref(), Some("Shopping"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It is [`Changes::All`] if the version is empty, if this store does not have it (as after a restore), if deletes since then
+    /// may have been forgotten, or if more than a million keys have changed (or 64 MiB of them).
+    ///
+    /// Cost: the events since the version, and a row for each that is of a register or flag.
+    ///
+    /// # Errors
+    /// The store is damaged, or the medium fails.
+    pub fn changes_since(&self, version: &VersionVector, prefix: impl Key) -> Result<Changes> {
+        watch::changes_since(&self.space, version, prefix)
+    }
+
+    /// Watches the keys that begin with these parts, from now on: first everything that is there, then what changes. `()` watches
+    /// all. See [`Watch`] for what it promises; [`changes_since`](Self::changes_since) is the same across restarts.
+    ///
+    /// Cost: each commit notes which keys it changes, as long as somebody watches.
+    pub fn watch(&self, prefix: impl Key) -> Watch {
+        Watch::new(&self.space, prefix)
     }
 
     /// Makes everything durable that was committed before the call.
@@ -642,6 +722,14 @@ impl Reads for Store {
 
     fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
         self.pin()?.rows(range, from_back, max)
+    }
+
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.space.local(key)
+    }
+
+    fn locals(&self, range: &Range, max: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        self.pin()?.locals(range, max)
     }
 
     fn replica(&self, index: u32) -> Result<ReplicaId> {

@@ -8,6 +8,7 @@ use crate::storage::Write;
 use super::commit::Commit;
 use super::error::{Error, Result};
 use super::meta::Meta;
+use super::watch::Changed;
 
 /// The writes of a commit, step by step.
 pub(crate) struct Streamed<S> {
@@ -15,8 +16,8 @@ pub(crate) struct Streamed<S> {
     commit: Option<Commit>,
     step: S,
     ready: vec::IntoIter<Write>,
-    /// The state after the commit, and how many rows changed.
-    done: Option<(Meta, u64)>,
+    /// The state after the commit, how many rows changed, and what to tell of it.
+    done: Option<(Meta, u64, Changed)>,
     error: Option<Error>,
 }
 
@@ -31,8 +32,8 @@ impl<S: FnMut(&mut Commit) -> Result<bool>> Streamed<S> {
         self.error.take()
     }
 
-    /// The state after the commit, and how many rows changed.
-    pub(crate) fn into_meta(self) -> Result<(Meta, u64)> {
+    /// The state after the commit, how many rows changed, and what to tell of it.
+    pub(crate) fn into_meta(self) -> Result<(Meta, u64, Changed)> {
         self.done.ok_or_else(|| Error::Io(io::Error::other("the backend did not take all writes of a commit")))
     }
 
@@ -44,9 +45,9 @@ impl<S: FnMut(&mut Commit) -> Result<bool>> Streamed<S> {
             self.commit = Some(commit);
         } else {
             let rows = commit.rows_changed;
-            let (writes, meta) = commit.finish();
+            let (writes, meta, changed) = commit.finish();
             self.ready = writes.into_iter();
-            self.done = Some((meta, rows));
+            self.done = Some((meta, rows, changed));
         }
         Ok(true)
     }

@@ -15,6 +15,8 @@ use super::cursor::Range;
 use super::delete;
 use super::error::{Error, Result};
 use super::file::Durability;
+use super::inspect::{self, Inspection};
+use super::local::Local;
 use super::meta::Meta;
 use super::overlay::Overlay;
 use super::path::Spot;
@@ -49,6 +51,12 @@ impl Tx {
 
     handles!(&Tx, |this| this, |_this, key, kind| Spot::new(&[], key, kind));
 
+    /// The application's own keys, as the transaction sees them; written in its commit.
+    #[must_use]
+    pub const fn local(&self) -> Local<&Self> {
+        Local::new(self)
+    }
+
     /// Deletes everything under a key, of every kind. Returns whether there was anything.
     ///
     /// ```
@@ -78,6 +86,15 @@ impl Tx {
         prefix.encode(&mut to);
         let range = Range::prefix(to.as_slice());
         self.write(|overlay| delete::rows(overlay, &range))
+    }
+
+    /// Everything under a key as the transaction sees it, down to the single entry: who wrote it, when, what it holds, and why it counts or is still there. For
+    /// people: print it. Cost: reads everything under the key.
+    ///
+    /// # Errors
+    /// The key is none, the store is damaged, or the medium fails. A value that cannot be read is an error of its entry alone.
+    pub fn inspect(&self, key: impl Key) -> Result<Inspection> {
+        inspect::inspect(&self, Ok(&[]), key)
     }
 
     /// The keys that begin with these parts, as the transaction sees them. What it writes during the walk may show or not.
@@ -134,7 +151,7 @@ impl Tx {
     }
 
     /// As [`commit`](Self::commit), and returns the transaction as bytes which any replica can
-    /// [`apply`](super::Store::apply). It is durable first, whatever the durability of the transaction. `None`: it wrote nothing, or more than the 16 MiB of a frame; then it is committed all the
+    /// [`apply`](super::Store::apply). It is durable first, whatever the durability of the transaction. `None`: it wrote nothing but local keys, or more than the 16 MiB of a frame; then it is committed all the
     /// same, and a delta carries it.
     ///
     /// ```
@@ -177,6 +194,12 @@ impl Tx {
             return Ok((before, None));
         };
         let (meta, ticket) = guard.apply(commit, durability)?;
+        let own = |meta: &Meta| meta.me.map_or(0, |me| meta.seq(me));
+        if own(&meta) == own(&before) {
+            // Local keys alone: what the next pushed transaction depends on came since the last one that had events.
+            guard.settle(ticket)?;
+            return Ok((meta, None));
+        }
         let last_own = guard.state.last_own.replace(Arc::clone(&meta));
         let draft = push.then(|| push::Draft::new(guard.space.id, &before, &meta, last_own.as_deref(), rows));
         guard.settle(ticket)?;
@@ -203,6 +226,14 @@ impl Reads for &Tx {
 
     fn rows(&self, range: &Range, from_back: bool, max: usize) -> Result<Vec<(Bytes, Row)>> {
         self.overlay.try_borrow().map_err(|_busy| Tx::within_itself())?.chunk(range, from_back, max)
+    }
+
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.overlay.try_borrow().map_err(|_busy| Tx::within_itself())?.local(key)
+    }
+
+    fn locals(&self, range: &Range, max: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        self.overlay.try_borrow().map_err(|_busy| Tx::within_itself())?.locals(range, max)
     }
 
     fn replica(&self, index: u32) -> Result<ReplicaId> {

@@ -203,6 +203,10 @@ fn a_commit_that_fails_closes_the_store_and_the_medium_has_all_of_it_or_nothing(
             let (medium, health, store, peer) = filled();
             let other = store.space("other").unwrap();
             let before = canonical(&store);
+            let mut watches = [store.watch("nothing"), other.watch(())];
+            watches.iter_mut().for_each(|watch| assert!(watch.next().unwrap().is_ok()));
+            let mut blocked = store.watch(());
+            let told = std::thread::spawn(move || blocked.find_map(Result::err));
             health.commits.store(how, Ordering::Relaxed);
             assert!(matches!(operation(&store, &peer), Err(Error::SyncFailed { .. })), "{name}");
             health.commits.store(WORKS, Ordering::Relaxed);
@@ -213,6 +217,12 @@ fn a_commit_that_fails_closes_the_store_and_the_medium_has_all_of_it_or_nothing(
             assert!(matches!(store.version(), Err(Error::Closed)));
             assert!(matches!(other.counter("n").add(1), Err(Error::Closed)));
             assert!(matches!(store.space("another"), Err(Error::Closed)));
+            for watch in &mut watches {
+                assert!(matches!(watch.next(), Some(Err(Error::Closed))), "{name}");
+                assert!(watch.next().is_none(), "{name}");
+            }
+            assert!(matches!(told.join().unwrap(), Some(Error::Closed)), "{name}");
+            assert!(matches!(store.watch(()).next(), Some(Err(Error::Closed))));
             drop((store, other));
             let store = store_on(&medium, &health);
             store.check().unwrap();
@@ -229,8 +239,11 @@ fn a_commit_that_fails_closes_the_store_and_the_medium_has_all_of_it_or_nothing(
 #[test]
 fn a_space_whose_name_cannot_be_written_closes_the_file() {
     let (medium, health, store, _peer) = filled();
+    let mut watch = store.watch(());
+    assert!(watch.next().unwrap().is_ok());
     health.commits.store(FAILS_AFTER, Ordering::Relaxed);
     assert!(matches!(store.space("new"), Err(Error::SyncFailed { .. })));
+    assert!(matches!(watch.next(), Some(Err(Error::Closed))));
     health.commits.store(WORKS, Ordering::Relaxed);
     assert!(matches!(store.counter("n").add(1), Err(Error::Closed)));
     drop(store);
@@ -260,6 +273,24 @@ fn a_space_made_on_a_failing_medium_is_none_of_the_others() {
             assert_eq!(space.register::<String>("name").get().unwrap().as_deref(), Some(name));
             space.check().unwrap();
         }
+    }
+}
+
+#[test]
+fn a_watch_whose_medium_fails_tells_so_once_and_is_over() {
+    for is_later in [false, true] {
+        let (_medium, health, store, _peer) = filled();
+        let mut watch = store.watch(());
+        if is_later {
+            assert!(watch.next().unwrap().is_ok());
+            store.counter("n").add(1).unwrap();
+        }
+        health.reads.store(0, Ordering::Relaxed);
+        assert!(matches!(watch.next(), Some(Err(Error::Io(_)))));
+        health.reads.store(-1, Ordering::Relaxed);
+        assert!(watch.next().is_none());
+        assert!(matches!(watch.wait(std::time::Duration::ZERO), Err(Error::Closed)));
+        store.counter("n").add(1).unwrap();
     }
 }
 

@@ -111,6 +111,12 @@ fn payloads_of_nonsense_are_typed_errors_with_their_key_and_stop_no_scan() {
     assert_eq!(entries.len(), 9);
     let readable: Vec<String> = entries.iter().filter(|entry| entry.value().is_ok()).map(|e| e.key().to_string()).collect();
     assert_eq!(readable, [r#""g""#, r#""z""#]);
+    for key in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        let inspection = store.inspect(key).unwrap();
+        let readable = inspection.entries.iter().all(|entry| entry.value.is_ok());
+        assert_eq!(readable, key == "g", "{inspection}");
+        assert_eq!(inspection.to_string().contains("unreadable"), key != "g", "{inspection}");
+    }
     // What cannot be read can be written over, and deleted.
     store.register::<u64>("a").set(&1).unwrap();
     store.flag("c").enable().unwrap();

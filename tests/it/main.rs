@@ -25,12 +25,17 @@ mod histories;
 mod hostile;
 mod hostile_push;
 mod hostile_rows;
+mod inspect;
 mod invariants;
 #[cfg(feature = "redb")]
 mod kill;
 mod kinds;
 mod layers;
+mod local;
 #[cfg(all(feature = "redb", target_os = "linux"))]
 mod memory;
+mod shadow;
 mod streams;
 mod sync;
+mod watch;
+mod watching;

@@ -92,17 +92,17 @@ impl<C: WritePlace> Counter<C> {
 
 /// What a contributor has added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Part {
+pub(crate) struct Part {
     /// The number of the entry that began it.
-    frame: u64,
-    cum: i64,
+    pub(crate) frame: u64,
+    pub(crate) cum: i64,
     /// Up to which of its entries it was reset, and what it held there. 0: never.
-    base_seq: u64,
-    base: i64,
+    pub(crate) base_seq: u64,
+    pub(crate) base: i64,
 }
 
 impl Part {
-    fn decode(entry: &Entry) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(entry: &Entry) -> Result<Self, DecodeError> {
         let mut from = Reader::new(&entry.payload);
         let frame = match from.u64()? {
             0 => entry.dot.seq,
@@ -124,28 +124,28 @@ impl Part {
     }
 
     /// Takes a reset of the same frame into account, if it is newer.
-    fn after(self, reset: Option<Reset>) -> Self {
+    pub(crate) fn after(self, reset: Option<Reset>) -> Self {
         match reset {
             Some(reset) if reset.seq > self.base_seq => Self { base_seq: reset.seq, base: reset.cum, ..self },
             Some(_) | None => self,
         }
     }
 
-    fn value(self) -> i128 {
+    pub(crate) fn value(self) -> i128 {
         i128::from(self.cum) - i128::from(self.base)
     }
 }
 
 /// What a delete tells a contributor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reset {
-    frame: u64,
-    seq: u64,
-    cum: i64,
+pub(crate) struct Reset {
+    pub(crate) frame: u64,
+    pub(crate) seq: u64,
+    pub(crate) cum: i64,
 }
 
 impl Reset {
-    fn decode(entry: &Entry) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(entry: &Entry) -> Result<Self, DecodeError> {
         let mut from = Reader::new(&entry.payload);
         let reset = Self { frame: from.u64()?, seq: from.u64()?, cum: from.i64()? };
         from.finish()?;
@@ -162,7 +162,7 @@ impl Reset {
 
     /// The newest reset of a frame in a row. `of` is the number of the entry that it is addressed to: whoever wrote a reset had seen
     /// that entry or one before it, so a reset of a later one is a lie, and must not hide the honest ones.
-    fn newest(row: &Row, frame: u64, of: u64) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn newest(row: &Row, frame: u64, of: u64) -> Result<Option<Self>, DecodeError> {
         let mut newest: Option<Self> = None;
         for entry in row.entries() {
             let reset = Self::decode(entry)?;

@@ -6,6 +6,7 @@ use crate::codec::key::Key;
 use crate::kv::cursor::Range;
 use crate::kv::delete;
 use crate::kv::error::Result;
+use crate::kv::inspect::{self, Inspection};
 use crate::kv::path::Spot;
 use crate::kv::place::{Place, WritePlace, handles};
 use crate::kv::scan::Scan;
@@ -51,6 +52,15 @@ impl<C: Place> Map<C> {
     /// The fields, in order. Their keys are relative to the map.
     pub fn fields(&self) -> Scan<C::Pinned> {
         Scan::fields(&self.place, self.spot.bytes())
+    }
+
+    /// Everything under a field, down to the single entry: who wrote it, when, what it holds, and why it counts or is still there. For
+    /// people: print it. Cost: reads everything under the field.
+    ///
+    /// # Errors
+    /// The field or the map's key is none, the store is damaged, or the medium fails. A value that cannot be read is an error of its entry alone.
+    pub fn inspect(&self, field: impl Key) -> Result<Inspection> {
+        inspect::inspect(&self.place, self.spot.bytes(), field)
     }
 }
 
