@@ -282,7 +282,9 @@ impl RowPath {
     pub fn contributor(&self) -> Option<ReplicaId> {
         match Parsed::of(&self.0).ok()?.leaf {
             Leaf::CounterPart(contributor) | Leaf::CounterReset(contributor) => Some(contributor),
-            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Seal(_) | Leaf::Unknown(_) => None,
+            Leaf::Register | Leaf::Flag | Leaf::VetoFlag | Leaf::Element | Leaf::Lattice | Leaf::Seal(_) | Leaf::Unknown(_) => {
+                None
+            }
         }
     }
 

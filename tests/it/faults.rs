@@ -1,5 +1,6 @@
 //! A medium that fails: at any read, before a commit, or after it. The call is an error, nothing is half done, and what was there
 //! is there.
+#![expect(clippy::disallowed_methods, reason = "these threads are the callers, and wait for each other")]
 
 use std::io;
 use std::ops::RangeInclusive;

@@ -1,4 +1,5 @@
 //! Watching: what is told, to whom, in which thread, and when it ends.
+#![expect(clippy::disallowed_methods, reason = "these threads are the callers, and wait for each other")]
 
 use std::future::Future;
 use std::pin::{Pin, pin};

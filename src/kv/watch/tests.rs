@@ -131,7 +131,10 @@ fn a_commit_in_the_middle_of_a_batch() -> Vec<(Vec<String>, i128)> {
             })
             .unwrap();
     });
-    std::iter::from_fn(|| batch(&mut watch)).collect()
+    let batches = std::iter::from_fn(|| batch(&mut watch)).collect();
+    // A watch ends with the last handle.
+    drop(store);
+    batches
 }
 
 #[test]
@@ -159,6 +162,7 @@ fn a_commit_while_everything_is_read_comes_with_the_next_batch() {
     let second = watch.wait(Duration::ZERO).unwrap().unwrap();
     assert_eq!(second.snapshot().counter("a").get().unwrap(), 1);
     assert!(watch.wait(Duration::ZERO).unwrap().is_none());
+    drop(store);
 }
 
 #[test]
