@@ -34,6 +34,7 @@ mod layers;
 mod local;
 #[cfg(all(feature = "redb", target_os = "linux"))]
 mod memory;
+mod retention;
 mod shadow;
 mod streams;
 mod sync;
