@@ -11,6 +11,12 @@ pub(crate) enum Mutant {
     FloorNotRaised,
     /// A copy of a file keeps its id.
     RestoredIdKept,
+    /// A rotation cannot go back to the counter rows that were given away.
+    SentNotKept,
+    /// What peers did to counter rows since they were given away is left out when a rotation goes back to them.
+    SentNotJoined,
+    /// A rotation does not write deletes again.
+    ReplayOfDeletesLeftOut,
     /// What is not durable yet leaves the file.
     EmittedBeforeFsync,
     /// Delete events are forgotten for space, and the floor stays.

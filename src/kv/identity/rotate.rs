@@ -20,6 +20,7 @@ use crate::kv::error::Result;
 use crate::kv::file::{Durability, File};
 use crate::kv::kinds::counter;
 use crate::kv::meta::Meta;
+use crate::kv::mutant::{self, Mutant};
 use crate::kv::path::{RESET, counter_part_of};
 use crate::kv::retention;
 use crate::kv::row::{Entry, LocalDot, Row};
@@ -53,9 +54,13 @@ pub(crate) fn rotate(mut guard: WriterGuard) -> Result<()> {
             None => rotation.row(deed)?,
         }
     }
+    // A part that was deleted may have no event any more.
+    for row in space.backend().range(space.tables.sent(), (Bound::Unbounded, Bound::Unbounded))? {
+        let (path, _sent) = row?;
+        counters.extend(counter_part_of(&path, old).map(Bytes::copy_from_slice));
+    }
     for part in counters {
-        let was_deleted = deeds.iter().any(|deed| deed.path == part && deed.deletes);
-        rotation.counter(&part, was_deleted)?;
+        rotation.counter(&part)?;
     }
     let (commit, event) = rotation.finish()?;
     guard.state.last_own = None;
@@ -69,8 +74,6 @@ struct Deed {
     path: Bytes,
     /// The last of them.
     last: u64,
-    /// Whether one of them was a delete.
-    deletes: bool,
 }
 
 struct Rotation<'a> {
@@ -97,23 +100,19 @@ impl<'a> Rotation<'a> {
 
     /// Erases the own events that were not given away. Returns what they did, path by path, in the order of the last on each.
     fn take_back(&mut self) -> Result<Vec<Deed>> {
-        let mut deeds: BTreeMap<Bytes, (u64, bool)> = BTreeMap::new();
+        let mut deeds: BTreeMap<Bytes, u64> = BTreeMap::new();
         let events = self.space.tables.events(self.old_index);
         for event in self.space.backend().entries(events, self.before.emitted + 1..=u64::MAX)? {
             let (seq, bytes) = event?;
             let (dot, event) = (LocalDot { replica: self.old_index, seq }, Event::decode(bytes)?);
-            let (last, deletes) = deeds.entry(event.path()).or_default();
-            *last = seq;
+            deeds.insert(event.path(), seq);
             match event.kind {
                 EventKind::Write => self.commit.erase_event(dot),
-                EventKind::Delete => {
-                    *deletes = true;
-                    self.commit.forget_delete(dot);
-                }
+                EventKind::Delete => self.commit.forget_delete(dot),
             }
             self.replayed += 1;
         }
-        let mut deeds: Vec<_> = deeds.into_iter().map(|(path, (last, deletes))| Deed { path, last, deletes }).collect();
+        let mut deeds: Vec<_> = deeds.into_iter().map(|(path, last)| Deed { path, last }).collect();
         deeds.sort_unstable_by_key(|deed| deed.last);
         Ok(deeds)
     }
@@ -139,6 +138,9 @@ impl<'a> Rotation<'a> {
     }
 
     fn delete_event(&mut self, path: &Bytes) -> Result<()> {
+        if mutant::is(Mutant::ReplayOfDeletesLeftOut) {
+            return Ok(());
+        }
         let dot = self.next_dot()?;
         self.commit.event(dot, Event::new(EventKind::Delete, path));
         self.commit.link(dot, path, None)
@@ -175,7 +177,7 @@ impl<'a> Rotation<'a> {
     }
 
     /// The own part of a counter, and the resets that are addressed to it.
-    fn counter(&mut self, part: &Bytes, was_deleted: bool) -> Result<()> {
+    fn counter(&mut self, part: &Bytes) -> Result<()> {
         let resets = Bytes::from([part, &[RESET][..]].concat());
         let (part_now, resets_now) = (self.space.row(part)?, self.space.row(&resets)?);
         let sent = Sent::at(self.space, part)?;
@@ -186,11 +188,14 @@ impl<'a> Rotation<'a> {
         resets_sent.retain(|entry| !self.is_unsent(entry.dot));
 
         let own = part_now.entries().iter().filter(|entry| self.is_unsent(entry.dot)).max_by_key(|entry| entry.dot);
-        let added = own.and_then(counter::frame_and_sum).map_or(0, |(frame, cum)| {
-            // In a frame that the peers know, what was given away is theirs already.
-            if frame <= self.before.emitted { cum.saturating_sub(cum_sent) } else { cum }
-        });
-        if was_deleted && let Some(reset) = counter::last(&part_sent).and_then(counter::reset_for) {
+        let own = own.and_then(counter::frame_and_sum);
+        // In a frame that the peers know, what was given away is theirs already.
+        let goes_on = own.is_some_and(|(frame, _cum)| frame <= self.before.emitted);
+        let added = own.map_or(0, |(_frame, cum)| if goes_on { cum.saturating_sub(cum_sent) } else { cum });
+        // What was given away is gone, and not into what was added since: an own delete, in whatever transaction. The event may
+        // be forgotten, or never have been: if the same transaction added something.
+        let deleted = counter::last(&part_sent).filter(|sent| !goes_on && !part_now.contains(sent.dot));
+        if let Some(reset) = deleted.and_then(counter::reset_for) {
             let dot = self.next_dot()?;
             let mut row = Row::default();
             row.push(Entry { dot, payload: reset });

@@ -13,6 +13,7 @@ use crate::codec::{Reader, Writer};
 use crate::kv::commit::Commit;
 use crate::kv::error::{Error, Result};
 use crate::kv::kinds::counter;
+use crate::kv::mutant::{self, Mutant};
 use crate::kv::row::{LocalDot, Row};
 use crate::kv::space::{Space, decode_row};
 
@@ -36,7 +37,7 @@ impl Sent {
     pub(crate) fn keep(space: &Space, commit: &mut Commit, path: &Bytes, before: &Row) -> Result<()> {
         let emitted = commit.meta.emitted;
         let is_unsent = |dot: LocalDot| Some(dot.replica) == commit.meta.me && dot.seq > emitted;
-        if before.is_empty() || before.dots().any(is_unsent) {
+        if before.is_empty() || before.dots().any(is_unsent) || mutant::is(Mutant::SentNotKept) {
             return Ok(());
         }
         if commit.meta.sent > 0 && Self::at(space, path)?.is_some() {
@@ -49,6 +50,9 @@ impl Sent {
 
     /// Writes it: a row that is new in SENT, or one that a peer has changed.
     pub(crate) fn put(&self, commit: &mut Commit, path: &Bytes, is_new: bool) {
+        if !is_new && mutant::is(Mutant::SentNotJoined) {
+            return;
+        }
         let mut to = Writer::new();
         to.i64(self.cum);
         if !self.row.is_empty() {

@@ -115,6 +115,43 @@ fn a_reset_by_a_peer_is_joined_into_what_a_rotation_goes_back_to() {
     }
 }
 
+/// A reset and an add in one transaction leave no event of the reset; and the event of a reset may be forgotten.
+#[test]
+fn a_reset_in_a_copy_needs_no_event_of_its_own() {
+    for (in_one, added_after, forgets) in [(true, 2, false), (false, 2, true), (false, 0, true)] {
+        let (memory, peer) = (Memory::default(), Store::in_memory());
+        let original = store(&memory);
+        original.counter("visits").add(5).unwrap();
+        meet(&original, &peer);
+        let copy = store(&memory.fork());
+        original.counter("visits").add(10).unwrap();
+        meet(&original, &peer);
+        if in_one {
+            let reset_and_add = |tx: &crate::Tx| {
+                tx.counter("visits").reset()?;
+                tx.counter("visits").add(added_after)
+            };
+            copy.transact(reset_and_add).unwrap();
+        } else {
+            copy.counter("visits").reset().unwrap();
+            copy.counter("visits").add(added_after).unwrap();
+            if added_after == 0 {
+                copy.counter("visits").reset().unwrap();
+            }
+        }
+        if forgets {
+            copy.forget_deletes(&copy.version().unwrap()).unwrap();
+        }
+        assert_eq!(copy.counter("visits").get().unwrap(), i128::from(added_after));
+        meet(&copy, &peer);
+        meet(&original, &peer);
+        original.counter("visits").add(1).unwrap();
+        meet(&original, &copy);
+        meet(&original, &peer);
+        assert_eq!(peer.counter("visits").get().unwrap(), i128::from(11 + added_after), "{in_one} {added_after} {forgets}");
+    }
+}
+
 #[test]
 fn a_reset_is_taken_into_account_at_the_next_commit_whatever_it_writes() {
     let (a, b) = (Store::in_memory(), Store::in_memory());
