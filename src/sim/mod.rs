@@ -59,11 +59,13 @@
 //! | one story, told by hand | [`Plan`] and [`Runner::replay`] |
 //! | a difference between two implementations | [`Both`] |
 //! | whether the check itself would notice | [`Naive`] with a [`Defect`], and [`Counts`] |
+//! | what a copy of a store does that was rolled back, restored or cloned | [`Copies`] |
 //! | what a power loss, a failing or lying sync, or a full disk does | `Disk` (with the feature `redb`) |
 //!
-//! Not checked by the runner: crashes, damaged files, restored and copied files, hostile bytes, the network.
+//! Not checked by the runner: crashes, damaged files, hostile bytes, the network. Copied files: by [`Copies`].
 
 mod both;
+mod copies;
 mod counts;
 #[cfg(feature = "redb")]
 mod disk;
@@ -82,6 +84,7 @@ mod subject;
 mod world;
 
 pub use both::Both;
+pub use copies::{Copies, CopyCounts, CopyFailure, CopySituation};
 pub use counts::{Counts, Situation, TooRare};
 #[cfg(feature = "redb")]
 pub use disk::{Disk, Room, SECTOR, Syncs};

@@ -52,8 +52,19 @@ impl Cut {
         self
     }
 
-    fn has(&self, at: At) -> bool {
+    pub(super) fn has(&self, at: At) -> bool {
         at.no < self.0[at.replica]
+    }
+
+    /// How many transactions of a replica are in it.
+    pub(super) const fn count(&self, replica: usize) -> u32 {
+        self.0[replica]
+    }
+
+    /// The cut with so many transactions of a replica.
+    pub(super) const fn with_count(mut self, replica: usize, count: u32) -> Self {
+        self.0[replica] = count;
+        self
     }
 
     /// The first transaction of a replica that is not in the cut.
@@ -70,8 +81,8 @@ impl Cut {
 /// One transaction: the `no`-th of a replica, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
-    replica: usize,
-    no: u32,
+    pub(super) replica: usize,
+    pub(super) no: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -258,6 +269,19 @@ impl Oracle {
         let Some(last) = own().next_back() else { return false };
         let known = self.logs[at.replica][last.by.no as usize].saw;
         own().flat_map(|write| &write.removed_by).any(|by| by.replica != at.replica && cut.has(*by) && !known.has(*by))
+    }
+
+    /// Whether a write of some transactions that was live at `saw` was removed until `now`, by another than this replica.
+    pub(super) fn was_removed_since(
+        &self,
+        cell: CellId,
+        of: impl Fn(At) -> bool,
+        replica: usize,
+        saw: &Cut,
+        now: &Cut,
+    ) -> bool {
+        let is_new = |by: &At| by.replica != replica && now.has(*by) && !saw.has(*by);
+        self.live(cell, saw).any(|(_, write)| of(write.by) && write.removed_by.iter().any(is_new))
     }
 
     fn live(&self, cell: CellId, cut: &Cut) -> impl Iterator<Item = (usize, &Write)> {

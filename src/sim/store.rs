@@ -176,6 +176,23 @@ impl<M: Medium> StoreSubject<M> {
         self.store.as_ref().expect("open but during a restart")
     }
 
+    /// Commits one transaction as [`Subject::transact`] does, and gives nothing away: no push is made of it.
+    ///
+    /// # Errors
+    /// As [`Subject::transact`].
+    pub fn commit(&mut self, ops: &[Op], hand: &[&Seen<u64>]) -> Fallible<()> {
+        self.begun(ops, hand)?.commit()?;
+        Ok(())
+    }
+
+    fn begun(&self, ops: &[Op], hand: &[&Seen<u64>]) -> Fallible<Tx> {
+        let tx = self.store().begin()?;
+        for op in ops {
+            self.run(&tx, op, hand)?;
+        }
+        Ok(tx)
+    }
+
     fn cell(&self, cell: CellId) -> &Cell {
         self.schema.at(cell)
     }
@@ -240,11 +257,7 @@ impl<M: Medium> Subject for StoreSubject<M> {
     }
 
     fn transact(&mut self, ops: &[Op], hand: &[&Seen<u64>]) -> Fallible<Option<Pushed>> {
-        let tx = self.store().begin()?;
-        for op in ops {
-            self.run(&tx, op, hand)?;
-        }
-        Ok(tx.commit_and_push()?)
+        Ok(self.begun(ops, hand)?.commit_and_push()?)
     }
 
     fn read(&self, cell: CellId) -> Fallible<Observed> {

@@ -25,6 +25,7 @@ mod histories;
 mod hostile;
 mod hostile_push;
 mod hostile_rows;
+mod identity;
 mod inspect;
 mod invariants;
 #[cfg(feature = "redb")]
