@@ -38,7 +38,7 @@
 //!
 //! # Features
 //!
-//! `redb` (default): durable files. `std` (by `redb`): the store. `sim`: the oracle. Minimum Rust: 1.95.
+//! `redb` (default): durable files. `std` (by `redb`): the store. `stream`: a watch is a `Stream`. `sim`: the oracle. Minimum Rust: 1.95.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -276,6 +276,12 @@ impl Commit {
         self.writes.len()
     }
 
+    /// Keeps that a replica has taken over events of this file: a version without any event of it does not say what was seen.
+    pub(crate) fn takes_over(&mut self, replica: u32) {
+        let table = self.tables.meta();
+        self.writes.push(Write::Put { table, key: Meta::taker_key(replica), value: Bytes::new() });
+    }
+
     /// The row of META of a replica changes.
     pub(crate) fn touch(&mut self, replica: u32) {
         self.moved.insert(replica);

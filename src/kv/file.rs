@@ -292,7 +292,10 @@ impl File {
     /// Makes everything durable that was applied before the call.
     pub(crate) fn make_durable(&self) -> Result<()> {
         let number = self.applied.load(Ordering::Acquire);
-        if *self.durable.lock() >= number { Ok(()) } else { self.sync(number) }
+        if *self.durable.lock() >= number {
+            return Ok(());
+        }
+        self.sync(number).inspect_err(|_failed| self.end_watches_if_closed())
     }
 
     /// How much room the file takes.

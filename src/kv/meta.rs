@@ -6,6 +6,7 @@
 //!       "r" index (BE u32)  replica id, progress                                  (one for each replica)
 //!       "s"                 own index and progress, hlc, digests, rows, entries, commit, emitted, chain,
 //!                           how much is in MARKS, DEAD, RESETS, SENT
+//!       "t" index (BE u32)  nothing: the replica has taken over events of this file from an id before    (one for each such)
 //!
 //! progress := seq, floor, evicted, deletes, mark seq, mark          this replica's own is that of "s"
 //! ```
@@ -325,6 +326,20 @@ impl Meta {
         }
         Bytes::copy_from_slice(&key)
     }
+
+    /// The key that says that a replica has taken over events.
+    pub(crate) fn taker_key(replica: u32) -> Bytes {
+        Bytes::from([Self::TAKERS.0, &replica.to_be_bytes()].concat())
+    }
+
+    /// The replica of such a key.
+    pub(crate) fn taker_of(key: &[u8]) -> Option<u32> {
+        let index = key.strip_prefix(Self::TAKERS.0)?;
+        Some(u32::from_be_bytes(index.try_into().ok()?))
+    }
+
+    /// The key range of those that have taken over events.
+    pub(crate) const TAKERS: (&'static [u8], &'static [u8]) = (b"t", b"u");
 
     pub(crate) fn encode_replica(&self, replica: u32) -> Option<Bytes> {
         let id = self.id(replica)?;

@@ -203,6 +203,17 @@ impl Space {
 }
 
 impl Space {
+    /// Tells watchers of a commit, once it is durable. Of the writer that holds the lock.
+    fn will_tell(&self, ticket: Ticket, mut changed: Changed) {
+        /// Commits that may wait for one fsync with the keys that they changed: the memory for those is bounded.
+        const WITH_KEYS_MAX: usize = 256;
+        let mut untold = self.untold.lock();
+        if untold.len() >= WITH_KEYS_MAX {
+            changed.keys = None;
+        }
+        untold.push_back((ticket, changed));
+    }
+
     /// Tells watchers of what has become durable, in the order of the commits.
     fn tell(&self) {
         let in_order = self.telling.lock();
@@ -254,7 +265,7 @@ impl WriterGuard {
         *space.published.write() = Arc::clone(&meta);
         steps::at(Step::Published);
         if !mutant::is(Mutant::WatchOutsideCommitOrder) {
-            space.untold.lock().push_back((ticket, changed));
+            space.will_tell(ticket, changed);
         }
         Ok((meta, ticket))
     }
@@ -301,7 +312,7 @@ impl WriterGuard {
         let (meta, rows, changed) = writes.into_meta()?;
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
-        space.untold.lock().push_back((ticket, changed));
+        space.will_tell(ticket, changed);
         self.settle(ticket)?;
         Ok((meta, rows))
     }

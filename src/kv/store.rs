@@ -391,8 +391,8 @@ impl Store {
     /// # }
     /// ```
     ///
-    /// It is [`Changes::All`] if the version is empty, if this store does not have it (as after a restore), if deletes since then
-    /// may have been forgotten, or if more than a million keys have changed (or 64 MiB of them).
+    /// It is [`Changes::All`] if the version is empty, if this store does not have it (as after a restore) or has a new id since, if
+    /// deletes since then may have been forgotten, or if more than a million keys have changed (or 64 MiB of them).
     ///
     /// Cost: the events since the version, and a row for each that is of a register or flag.
     ///

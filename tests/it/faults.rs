@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use tombolo::causal::{ReplicaId, VersionVector};
+use tombolo::kv::Durability;
 use tombolo::storage::{Backend, Bytes, Entries, KeyRange, LogId, Memory, Read, Rows, TableId, Write};
 use tombolo::{Error, Store};
 
@@ -332,4 +333,22 @@ fn a_delete_that_fails_halfway_is_not_committed() {
             Err(_) => assert_eq!(left, (5, 1), "after {reads} reads"),
         }
     }
+}
+
+/// Nobody who commits is told then: the watcher must be.
+#[test]
+fn an_fsync_that_fails_outside_of_a_commit_ends_the_watches() {
+    let (_medium, health, store, _peer) = filled();
+    let mut watch = store.watch(());
+    assert!(watch.next().unwrap().is_ok());
+    let tx = store.begin().unwrap();
+    tx.durability(Durability::Deferred);
+    tx.counter("late").add(1).unwrap();
+    tx.commit().unwrap();
+    assert!(watch.next().unwrap().is_ok());
+    health.commits.store(FAILS_BEFORE, Ordering::Relaxed);
+    assert!(matches!(store.sync(), Err(Error::SyncFailed { .. })));
+    assert!(watch.next().unwrap().is_err());
+    assert!(watch.next().is_none());
+    assert!(matches!(store.sync(), Err(Error::Closed)));
 }

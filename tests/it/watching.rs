@@ -298,6 +298,62 @@ fn what_cannot_be_told_is_all() {
     assert!(all(&b, &mark));
 }
 
+/// What stands at a mark that was made by events which a new id has taken over is not what the original wrote there.
+#[cfg(feature = "redb")]
+#[test]
+fn a_mark_from_before_a_new_id_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let peer = replica(9);
+    let store = Store::open(&path).unwrap();
+    store.register::<u8>("a").set(&1).unwrap();
+    send(&store, &peer);
+    drop(store);
+    let old_copy = std::fs::read(&path).unwrap();
+    let write = |store: &Store, key: &str, is_undone: bool| {
+        store.counter(key).add(1).unwrap();
+        if is_undone {
+            store.counter(key).add(-1).unwrap();
+        }
+    };
+    let original = Store::open(&path).unwrap();
+    write(&original, "of the original", false);
+    write(&original, "of the original too", false);
+    send(&original, &peer);
+    drop(original);
+    // What the copy wrote comes to something, or to nothing at all.
+    for is_undone in [false, true] {
+        // The same file as far as the system can tell.
+        std::fs::write(&path, &old_copy).unwrap();
+        let copy = Store::open(&path).unwrap();
+        let mut shadow = Shadow::of(KeyBuf::from_key(()));
+        write(&copy, "of the copy", is_undone);
+        let first = copy.changes_since(&VersionVector::new(), ()).unwrap();
+        shadow.fold(&first);
+        let mut watch = copy.watch(());
+        let mut watched = Shadow::of(KeyBuf::from_key(()));
+        watched.fold(&watch.next().unwrap().unwrap());
+        let merge = || copy.merge(peer.delta_since(&copy.version().unwrap()).unwrap());
+        assert!(matches!(merge(), Err(Error::Behind { .. })), "it has gone back behind what it asked for");
+        merge().unwrap();
+        assert_eq!(copy.take_events().len(), 1, "it has a new id");
+        let mark = first.snapshot().version();
+        assert!(copy.version().unwrap().covers(&mark) || is_undone);
+        let second = copy.changes_since(&mark, ()).unwrap();
+        shadow.fold(&second);
+        assert_eq!(shadow.map, full(&copy.snapshot().unwrap(), &shadow.prefix));
+        while let Some(changes) = watch.wait(Duration::ZERO).unwrap() {
+            assert!(changes.keys().is_some());
+            watched.fold(&changes);
+        }
+        assert_eq!(watched.map, shadow.map);
+        // From there on marks are good again.
+        copy.register::<u8>("b").set(&1).unwrap();
+        assert_eq!(told(&copy.changes_since(&second.snapshot().version(), ()).unwrap()).len(), 1);
+        drop(copy);
+    }
+}
+
 #[test]
 fn more_keys_than_are_kept_are_all() {
     let store = replica(1);

@@ -226,6 +226,12 @@ impl<'a> Rotation<'a> {
             self.commit.advance(dot.replica, dot.seq);
             self.commit.raise_floor(dot.replica, dot.seq);
         }
+        if self.replayed > 0 {
+            // The original may make the numbers again that were taken back: a version from before is none any more, and is told from
+            // one of now by an event of the new id, if only one without contents.
+            let replica = if self.new.is_none() { self.next_dot()?.replica } else { self.new.map_or(old, |(new, _id)| new) };
+            self.commit.takes_over(replica);
+        }
         let tables = self.space.tables;
         let newest = self.space.backend().at(tables.marks(), emitted)?;
         let mark = newest.map(|hash| hash_of(&hash)).transpose()?;

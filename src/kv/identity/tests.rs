@@ -127,7 +127,7 @@ fn a_reset_in_a_copy_needs_no_event_of_its_own() {
         original.counter("visits").add(10).unwrap();
         meet(&original, &peer);
         if in_one {
-            let reset_and_add = |tx: &crate::Tx| {
+            let reset_and_add = |tx: &crate::kv::Tx| {
                 tx.counter("visits").reset()?;
                 tx.counter("visits").add(added_after)
             };

@@ -1,17 +1,19 @@
 //! `changes_since`: which keys have changed since a version, from the events above it.
 //!
 //! Every change of a row leaves an event above the version, at the path: the write that is there now, or the delete. But for
-//! deletes below the floor, and what a restored file has lost: then anything may have changed.
+//! deletes below the floor, and what a restored or copied file has lost: then anything may have changed.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::pending::{Cap, Pending};
 use super::{Change, Changes};
 use crate::causal::VersionVector;
 use crate::codec::key::{Key, KeyWriter};
-use crate::kv::commit::Event;
+use crate::kv::commit::{Event, unknown_replica};
 use crate::kv::error::{Error, Result};
 use crate::kv::kinds::in_conflict;
+use crate::kv::meta::Meta;
 use crate::kv::mutant::{self, Mutant};
 use crate::kv::path::{Leaf, Parsed, is_own};
 use crate::kv::snapshot::Snapshot;
@@ -37,11 +39,23 @@ pub(crate) fn changes_since(space: &Arc<Space>, since: &VersionVector, prefix: i
     })
 }
 
+/// Whether this replica had another id then, and took events of that back: their numbers may stand for others now.
+fn is_from_before_a_new_id(view: &View, since: &VersionVector) -> Result<bool> {
+    let (from, to) = Meta::TAKERS;
+    for row in view.read.range(view.tables.meta(), (Bound::Included(from), Bound::Excluded(to)))? {
+        let id = Meta::taker_of(&row?.0).and_then(|replica| view.meta.id(replica)).ok_or_else(unknown_replica)?;
+        if since.get(id) == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// `None`: it cannot be told.
 fn changed(view: &View, since: &VersionVector, prefix: &[u8]) -> Result<Option<Vec<Change>>> {
     let meta = &view.meta;
     let forgotten = meta.replicas().any(|(id, _index, progress)| progress.floor > since.get(id));
-    if since.is_empty() || forgotten || !meta.version().covers(since) {
+    if since.is_empty() || forgotten || !meta.version().covers(since) || is_from_before_a_new_id(view, since)? {
         return Ok(None);
     }
     let mut pending = Pending::new(CAP);

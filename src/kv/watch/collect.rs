@@ -72,7 +72,8 @@ impl Collector {
         match self.keys.last_mut().filter(|last| last.key == key) {
             Some(last) => last.conflict |= conflict,
             None => {
-                self.bytes += key.len();
+                // A slice keeps the whole path.
+                self.bytes += path.len();
                 self.keys.push(Key { key, by: By::None, conflict });
             }
         }
