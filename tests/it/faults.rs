@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use tombolo::causal::{ReplicaId, VersionVector};
 use tombolo::kv::Durability;
 use tombolo::storage::{Backend, Bytes, Entries, KeyRange, LogId, Memory, Read, Rows, TableId, Write};
-use tombolo::{Error, Store};
+use tombolo::{Error, Options, Store};
 
 use crate::deeds::{canonical, reading};
 use crate::sync::{replica, send};
@@ -109,13 +109,22 @@ impl Backend for Failing<Memory> {
 
 /// A store on a medium, with something of every kind in it.
 fn store_on(medium: &Memory, health: &Health) -> Store {
+    store_with(medium, health, Options::DELTA_MEMORY)
+}
+
+fn store_with(medium: &Memory, health: &Health, delta_memory: usize) -> Store {
     let backend = Failing { inner: medium.clone(), health: health.clone() };
-    Store::options().replica(ReplicaId::from_u128(1)).open_backend(backend).unwrap()
+    Store::options().replica(ReplicaId::from_u128(1)).delta_memory(delta_memory).open_backend(backend).unwrap()
 }
 
 fn filled() -> (Memory, Health, Store, Store) {
+    filled_with(Options::DELTA_MEMORY)
+}
+
+/// Merges stream if there is little memory for them.
+fn filled_with(delta_memory: usize) -> (Memory, Health, Store, Store) {
     let (medium, health) = (Memory::default(), Health::new());
-    let store = store_on(&medium, &health);
+    let store = store_with(&medium, &health, delta_memory);
     let peer = replica(2);
     for store in [&store, &peer] {
         store.register::<u8>("a").set(&1).unwrap();
@@ -157,12 +166,18 @@ const OPERATIONS: [Operation; 9] = [
     ("forget deletes", |store, _peer| store.forget_deletes(&store.version()?).map(drop)),
 ];
 
+/// What is staged on its way in.
+const STREAM: Operation =
+    ("merge a stream", |store, peer| store.merge_from(peer.delta_since(&store.version()?)?.as_ref()).map(drop));
+
 #[test]
 fn a_read_that_fails_at_any_place_is_an_error_and_nothing_is_half_done() {
-    for (name, operation) in OPERATIONS {
+    let with_memory = OPERATIONS.map(|operation| (operation, Options::DELTA_MEMORY));
+    let streamed = OPERATIONS.map(|operation| (operation, 1)).into_iter().chain([(STREAM, 1)]);
+    for ((name, operation), memory) in with_memory.into_iter().chain(streamed) {
         let mut failures = 0;
         for reads in 0.. {
-            let (_medium, health, store, peer) = filled();
+            let (_medium, health, store, peer) = filled_with(memory);
             let (before, status) = (canonical(&store), store.status().unwrap());
             health.reads.store(reads, Ordering::Relaxed);
             let result = operation(&store, &peer);
@@ -201,8 +216,8 @@ fn readings_whose_medium_fails_are_errors_and_work_again_later() {
 #[test]
 fn a_commit_that_fails_closes_the_store_and_the_medium_has_all_of_it_or_nothing() {
     for (name, operation) in OPERATIONS {
-        for how in [FAILS_BEFORE, FAILS_AFTER] {
-            let (medium, health, store, peer) = filled();
+        for (how, memory) in [FAILS_BEFORE, FAILS_AFTER].into_iter().flat_map(|how| [(how, Options::DELTA_MEMORY), (how, 1)]) {
+            let (medium, health, store, peer) = filled_with(memory);
             let other = store.space("other").unwrap();
             let before = canonical(&store);
             let mut watches = [store.watch("nothing"), other.watch(())];
