@@ -84,7 +84,7 @@ mod subject;
 mod world;
 
 pub use both::Both;
-pub use copies::{Copies, CopyCounts, CopyFailure, CopySituation};
+pub use copies::{Copies, CopyCounts, CopyFailure, CopySituation, ForkCounts};
 pub use counts::{Counts, Situation, TooRare};
 #[cfg(feature = "redb")]
 pub use disk::{Disk, Room, SECTOR, Syncs};

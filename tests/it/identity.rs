@@ -25,3 +25,16 @@ fn a_copy_loses_nothing_and_diverges_from_nobody() {
     let enough = [CopySituation::Rotation, CopySituation::Replay, CopySituation::ReplayOfAdds, CopySituation::CopyWithUnsent];
     assert!(enough.iter().all(|situation| 5 * counts.runs_with(*situation) > runs), "{counts}");
 }
+
+#[test]
+fn where_both_copies_gave_away_different_events_stores_that_differ_have_told_of_it() {
+    let runs = wanted();
+    let threads = available_parallelism().map_or(1, usize::from);
+    let counts = match Copies::new().runs(runs).threads(threads).run_forks() {
+        Ok(counts) => counts,
+        Err(failure) => panic!("{failure}"),
+    };
+    println!("{counts}");
+    assert!(10 * counts.forked > runs && 20 * counts.told_by_history > runs && 50 * counts.told_by_contents > runs, "{counts}");
+    assert!(20 * counts.false_alarms < runs, "{counts}");
+}

@@ -11,9 +11,14 @@
 //! its copy are two replicas from the moment of copying on: what the copy held and the original had not given away by then, is
 //! recorded once more as the copy's own. So a read of the copy must be the same before and after its new id.
 
+mod checks;
 mod counts;
+mod forks;
+mod images;
+mod place;
 #[cfg(test)]
 mod tests;
+mod told;
 mod world;
 
 use core::fmt;
@@ -23,9 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::rng::Rng;
 use super::schema::{Kind, Schema};
+use forks::Forks;
 use world::World;
 
 pub use counts::{CopyCounts, CopySituation};
+pub use forks::ForkCounts;
 
 /// Runs random histories in which stores are copied at random moments, and checks every store against the oracle after every step.
 /// One seed, one run, on every machine.
@@ -93,16 +100,51 @@ impl Copies {
     /// # Panics
     /// A thread cannot be started.
     pub fn run(&self) -> Result<CopyCounts, CopyFailure> {
+        self.all(|seed| self.run_seed(seed), CopyCounts::add)
+    }
+
+    /// Runs histories in which an original and its copy may both give away what they wrote before either knows of the other. Nothing
+    /// can mend that. Checked is that stores that end up different have told of it, that every store stays whole, and that none
+    /// panics.
+    ///
+    /// ```
+    /// let counts = tombolo::sim::Copies::new().runs(20).run_forks().unwrap();
+    /// assert!(counts.forked > 0);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn run_forks(&self) -> Result<ForkCounts, CopyFailure> {
+        let run = |schema: &Arc<Schema>, start, steps: &[u64]| {
+            let mut forks = Forks::new(schema, start);
+            let done = guarded(|| {
+                steps.iter().try_for_each(|step| forks.step(*step))?;
+                forks.finish()
+            });
+            done.map_err(|(is_panic, what)| CopyFailure { seed: 0, is_panic, what, trace: forks.trace })
+        };
+        self.all(|seed| self.shrunk(seed, run), ForkCounts::add)
+    }
+
+    /// Runs every seed, and adds up.
+    fn all<T: Default + Send>(
+        &self,
+        run_seed: impl Fn(u64) -> Result<T, CopyFailure> + Sync,
+        add: impl Fn(&mut T, &T) + Sync,
+    ) -> Result<T, CopyFailure> {
         let failed = AtomicBool::new(false);
         let threads = self.threads.max(1) as u64;
         let run_lane = |lane: u64| {
-            let mut counts = CopyCounts::default();
+            let mut counts = T::default();
             for no in (lane..self.runs).step_by(usize::try_from(threads).unwrap_or(usize::MAX)) {
                 if failed.load(Ordering::Relaxed) {
                     break;
                 }
-                match self.run_seed(self.seed.wrapping_add(no)) {
-                    Ok(run) => counts.add(&run),
+                match run_seed(self.seed.wrapping_add(no)) {
+                    Ok(run) => add(&mut counts, &run),
                     Err(failure) => {
                         failed.store(true, Ordering::Relaxed);
                         return Err(failure);
@@ -114,16 +156,17 @@ impl Copies {
         let lanes: Vec<_> = if threads == 1 {
             vec![run_lane(0)]
         } else {
+            let run_lane = &run_lane;
             std::thread::scope(|scope| {
                 let lanes: Vec<_> = (0..threads).map(|lane| scope.spawn(move || run_lane(lane))).collect();
                 lanes.into_iter().map(|lane| lane.join().expect("panics of a run are caught")).collect()
             })
         };
-        let mut counts = CopyCounts::default();
+        let mut counts = T::default();
         let mut first: Option<CopyFailure> = None;
         for lane in lanes {
             match lane {
-                Ok(lane) => counts.add(&lane),
+                Ok(lane) => add(&mut counts, &lane),
                 Err(failure) if first.as_ref().is_none_or(|first| failure.seed < first.seed) => first = Some(failure),
                 Err(_) => {}
             }
@@ -132,6 +175,24 @@ impl Copies {
     }
 
     fn run_seed(&self, seed: u64) -> Result<CopyCounts, CopyFailure> {
+        self.shrunk(seed, |schema, start, steps| {
+            let mut world = World::new(schema, start);
+            let done = guarded(|| {
+                steps.iter().try_for_each(|step| world.step(*step))?;
+                world.finish()
+            });
+            done.map_err(|(is_panic, what)| CopyFailure { seed: 0, is_panic, what, trace: world.trace })?;
+            world.counts.run();
+            Ok(world.counts)
+        })
+    }
+
+    /// Runs a seed; if it fails, with as few of its steps as it takes.
+    fn shrunk<T>(
+        &self,
+        seed: u64,
+        run: impl Fn(&Arc<Schema>, u64, &[u64]) -> Result<T, CopyFailure>,
+    ) -> Result<T, CopyFailure> {
         let mut rng = Rng::new(seed);
         let schema = Arc::new(if rng.chance(50) { Schema::every_kind() } else { counters() });
         let mut steps: Vec<_> = (0..50 + rng.index(50)).map(|_| rng.next_u64()).collect();
@@ -172,24 +233,15 @@ fn counters() -> Schema {
         .cell(&["tags"], &[], Kind::Set)
 }
 
-fn run(schema: &Arc<Schema>, start: u64, steps: &[u64]) -> Result<CopyCounts, CopyFailure> {
-    let mut world = World::new(schema, start);
-    let done = catch_unwind(AssertUnwindSafe(|| {
-        steps.iter().try_for_each(|step| world.step(*step))?;
-        world.finish()
-    }));
-    let (is_panic, what) = match done {
-        Ok(Ok(())) => {
-            world.counts.run();
-            return Ok(world.counts);
-        }
-        Ok(Err(what)) => (false, what),
+/// Makes a panic an error, and says so.
+fn guarded<T>(run: impl FnOnce() -> place::Checked<T>) -> Result<T, (bool, String)> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(done) => done.map_err(|what| (false, what)),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            (true, format!("a panic: {}", text.unwrap_or("a payload that is not text")))
+            Err((true, format!("a panic: {}", text.unwrap_or("a payload that is not text"))))
         }
-    };
-    Err(CopyFailure { seed: 0, is_panic, what, trace: world.trace })
+    }
 }
 
 /// Something in a run was not as it must be. Displays the whole story.
