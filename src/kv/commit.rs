@@ -84,6 +84,8 @@ pub(crate) struct Commit {
     dead: Option<Vec<LocalDot>>,
     rides: bool,
     scratch: Vec<u8>,
+    /// The entry that came last, and its hash: the history asks for it too.
+    hashed: Option<(LocalDot, u128)>,
     /// Rows that changed.
     pub(crate) rows_changed: u64,
     /// Which keys they are of, if somebody watches.
@@ -105,6 +107,7 @@ impl Commit {
             dead: (!space.backend().erases_cheaply()).then(Vec::new),
             rides: true,
             scratch: Vec::new(),
+            hashed: None,
             rows_changed: 0,
             collector: space.watchers.are_there().then(Collector::default),
             meta,
@@ -125,6 +128,7 @@ impl Commit {
         for entry in after.entries().iter().filter(|entry| !before.contains(entry.dot)) {
             changed = true;
             let hash = self.hash(path, entry)?;
+            self.hashed = Some((entry.dot, hash));
             self.meta.entries_digest = self.meta.entries_digest.wrapping_add(hash);
             self.meta.entries += 1;
         }
@@ -188,14 +192,18 @@ impl Commit {
 
     /// The hash of a history with one more event: a write, or a delete.
     pub(crate) fn linked(&mut self, chain: u64, dot: LocalDot, path: &[u8], written: Option<&Entry>) -> Result<u64> {
-        let id = self.meta.id(dot.replica).ok_or_else(unknown_replica)?;
-        Ok(link(
-            chain,
-            match written {
-                Some(entry) => entry_hash(id, path, entry, &mut self.scratch),
-                None => delete_hash(id, dot.seq, path, &mut self.scratch),
-            },
-        ))
+        let event = match (written, self.hashed) {
+            (Some(entry), Some((last, hash))) if last == entry.dot => {
+                debug_assert_eq!(self.hash(path, entry)?, hash, "a dot is given once");
+                hash
+            }
+            (Some(entry), _other) => self.hash(path, entry)?,
+            (None, _) => {
+                let id = self.meta.id(dot.replica).ok_or_else(unknown_replica)?;
+                delete_hash(id, dot.seq, path, &mut self.scratch)
+            }
+        };
+        Ok(link(chain, event))
     }
 
     fn drop_event(&mut self, dot: LocalDot) {

@@ -445,6 +445,7 @@ impl Meta {
 /// What one live entry adds to the digest. `scratch` is any buffer, for its memory.
 pub(crate) fn entry_hash(id: ReplicaId, path: &[u8], entry: &Entry, scratch: &mut Vec<u8>) -> u128 {
     scratch.clear();
+    scratch.reserve(32 + path.len() + entry.payload.len());
     scratch.extend_from_slice(&id.to_bytes());
     scratch.extend_from_slice(&entry.dot.seq.to_le_bytes());
     // Two parts of any length: the length of the first keeps them apart.
@@ -476,8 +477,8 @@ pub(crate) fn progress_hash(id: ReplicaId, seq: u64) -> u128 {
         return 0;
     }
     let mut input = [0; 24];
-    for (to, byte) in input.iter_mut().zip(id.to_bytes().into_iter().chain(seq.to_le_bytes())) {
-        *to = byte;
-    }
+    let (first, second) = input.split_at_mut(16);
+    first.copy_from_slice(&id.to_bytes());
+    second.copy_from_slice(&seq.to_le_bytes());
     XxHash3_128::oneshot(&input)
 }
