@@ -16,7 +16,7 @@
 //! needs to know which of its own are not among them. A delta that comes from a stream waits in the file meanwhile
 //! (`stage.rs`). What a large delta changes goes to the backend as it is found (`stream.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -458,11 +458,14 @@ impl<'a> Merge<'a> {
     /// Finds what the sender has seen and no longer holds, in the rows that the delta does not have. Memory: about a bit for each
     /// such dot, until the delta lists it as live; never more than the rows here need.
     fn find_gone<F: Frames>(&mut self, mut reader: DeltaReader<F>) -> Result<()> {
+        let is_row = |item: &Option<Item>| matches!(item, Some(Item::Row { .. }));
+        // Those that the delta has are joined with it as their rows are.
+        let mut sent: BTreeMap<Bytes, Bytes> = self.sent_rows()?.collect::<io::Result<_>>()?;
         let mut item = reader.next_item()?;
         for row in all_rows(self.space)? {
             let (path, bytes) = row?;
-            let is_row = |item: &Option<Item>| matches!(item, Some(Item::Row { .. }));
             while is_row(&item) && reader.path() < &*path {
+                sent.remove(reader.path());
                 item = reader.next_item()?;
             }
             if is_row(&item) && reader.path() == &*path {
@@ -470,8 +473,12 @@ impl<'a> Merge<'a> {
             }
             decode_row(&bytes)?.dots().for_each(|dot| self.may_be_gone(dot));
         }
-        for row in self.sent_rows()? {
-            Sent::decode(&row?.1)?.row.dots().for_each(|dot| self.may_be_gone(dot));
+        while is_row(&item) {
+            sent.remove(reader.path());
+            item = reader.next_item()?;
+        }
+        for bytes in sent.values() {
+            Sent::decode(bytes)?.row.dots().for_each(|dot| self.may_be_gone(dot));
         }
         while let Some(next) = item {
             if let Item::Live { replica, runs } = next {

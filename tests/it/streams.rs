@@ -16,7 +16,7 @@ use crate::sync::replica;
 
 /// A store that holds as good as nothing: all that is merged is staged and streamed, and all that is extracted is walked for.
 fn tight(number: u128, medium: &Memory) -> Store {
-    let options = Store::options().replica(ReplicaId::from_u128(number)).delta_memory(1);
+    let options = Store::options().replica(ReplicaId::from_u128(number)).clock(Still).delta_memory(1);
     options.open_backend(medium.clone()).unwrap()
 }
 
@@ -68,7 +68,11 @@ struct Pair {
 impl Pair {
     fn new(first: Option<&[u8]>) -> Self {
         let medium = Memory::default();
-        let pair = Self { plain: replica(9), tight: tight(9, &medium), medium };
+        let pair = Self {
+            plain: Store::options().replica(ReplicaId::from_u128(9)).clock(Still).in_memory(),
+            tight: tight(9, &medium),
+            medium,
+        };
         for store in [&pair.plain, &pair.tight] {
             if let Some(first) = first {
                 store.merge(first).unwrap();
