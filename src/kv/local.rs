@@ -104,7 +104,7 @@ impl<C: WritePlace> Local<C> {
         let value = encode_value(&key, value)?;
         self.place.write(|overlay| {
             overlay.fits(&value)?;
-            overlay.put_local(&key, Some(Bytes::from(value)))
+            overlay.put_local(&key, Some(Bytes::from(value.into_boxed_slice())))
         })
     }
 

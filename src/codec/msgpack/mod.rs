@@ -51,7 +51,9 @@ pub enum ValueError {
 /// # Errors
 /// [`ValueError::Unwritable`] or [`ValueError::Unreadable`].
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, ValueError> {
-    let bytes = rmp_serde::to_vec_named(value).map_err(|source| ValueError::Unwritable { source: source.into() })?;
+    // Most values fit, and need not be moved as they grow.
+    let mut bytes = Vec::with_capacity(64);
+    rmp_serde::encode::write_named(&mut bytes, value).map_err(|source| ValueError::Unwritable { source: source.into() })?;
     check(&bytes).map_err(|source| ValueError::Unreadable { source })?;
     Ok(bytes)
 }
