@@ -1,7 +1,7 @@
 //! A transaction's own writes over the committed state: what it reads, and what becomes of it at commit.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::btree_map::{self, BTreeMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -154,13 +154,16 @@ impl Overlay {
     }
 
     fn touch(&mut self, path: &[u8]) -> Result<&mut Touched> {
-        if self.rows.contains_key(path) {
-            return Ok(self.rows.get_mut(path).expect("it is there"));
+        let room = self.room_for(1);
+        match self.rows.entry(Bytes::copy_from_slice(path)) {
+            btree_map::Entry::Occupied(touched) => Ok(touched.into_mut()),
+            btree_map::Entry::Vacant(place) => {
+                room?;
+                let before = self.space.row(path)?;
+                let now = before.clone();
+                Ok(place.insert(Touched { before, now }))
+            }
         }
-        self.room_for(1)?;
-        let before = self.space.row(path)?;
-        let now = before.clone();
-        Ok(self.rows.entry(Bytes::copy_from_slice(path)).or_insert(Touched { before, now }))
     }
 
     /// Refuses if `more` rows would be above the limit of a transaction.
