@@ -256,6 +256,7 @@ impl Files for OneFile {
 }
 
 const BYTES: &str = "The event of each row holds its path once more. Random writes rewrite whole pages, which hides it; inserts in order fill pages, which shows it.";
-const TIME: &str = "A second table, and checksums of all blocks.";
-const READ: &str = "Beside the search: encoding the key, the lock of the view, decoding the row and the value.";
+const TIME: &str = "Not profiled. There are a second table and checksums of all blocks.";
+const READ: &str =
+    "Not profiled on a disk. Beside the search there are the key, the view, and the decoding of the row and the value.";
 const REPAIR: &str = "redb walks and verifies every page of the file.";

@@ -94,7 +94,6 @@ fn pushed(report: &mut Report, a: &Store, b: &Store) {
     report.because(PUSHED);
 }
 
-const NOTHING: &str =
-    "The head of a delta names the space, the digest and each replica with its id and mark: 16 + 16 + 28 bytes, and the frame.";
+const NOTHING: &str = "The head of a delta names the space, the digest and each replica with its id and mark: 16 + 16 + 33 bytes, and 16 of the frame.";
 const BELOW: &str = "What is live is listed in runs, and there are many.";
 const PUSHED: &str = "Space, id of the writer, its place and numbers.";

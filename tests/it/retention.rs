@@ -129,11 +129,13 @@ fn a_peer_below_the_floor_that_rose_with_the_budget_is_told_what_is_live() {
 
 #[test]
 fn what_waits_to_be_erased_stays_within_its_bound_and_survives_a_crash_in_the_middle() {
-    let disk = Disk::new();
-    let open =
-        || keeps(50, 8).replica(ReplicaId::from_u128(1)).open_backend(Redb::with_backend(disk.clone()).unwrap()).unwrap();
+    let mut disk = Disk::new();
+    let open = |disk: &Disk| {
+        let backend = Redb::with_backend(disk.clone()).unwrap();
+        keeps(50, 8).replica(ReplicaId::from_u128(1)).open_backend(backend).unwrap()
+    };
     let peer = replica(2);
-    let mut store = open();
+    let mut store = open(&disk);
     for round in 0..60_u64 {
         store
             .transact(|tx| {
@@ -144,8 +146,9 @@ fn what_waits_to_be_erased_stays_within_its_bound_and_survives_a_crash_in_the_mi
             .unwrap();
         store.check().unwrap();
         if round % 5 == 4 {
-            drop(store);
-            store = open();
+            disk = disk.after_power_loss(round);
+            store = open(&disk);
+            store.check().unwrap();
         }
         if round % 10 == 9 {
             exchange(&store, &peer);

@@ -129,7 +129,7 @@ impl Watch {
     ///     while let Some(changes) = watch.changed().await {
     ///         println!("{:?}", changes?.keys());
     ///     }
-    ///     tombolo::Result::Ok(())
+    ///     Ok::<(), tombolo::Error>(())
     /// };
     /// # drop(window);
     /// # Ok(())
