@@ -59,7 +59,7 @@ pub struct Merged {
     /// Whether the delta came from below the floor, so that it listed all that is live.
     pub below_floor: bool,
     /// Whether the sender, at the very version that this store has now, holds other contents
-    /// ([`StoreEvent::Diverged`](super::StoreEvent::Diverged)).
+    /// ([`StoreEvent::Diverged`]).
     pub diverged: bool,
     /// What this store has seen now.
     pub version: VersionVector,

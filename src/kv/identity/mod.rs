@@ -3,7 +3,7 @@
 //! A dot must mean one thing for ever. So this replica's own events leave the file only once they are durable, and only once the
 //! file says that they may have left (`emitted`). If a peer has an own event above that, this file is an old copy: of a backup, of
 //! a machine that was rolled back, of a file that somebody copied. It then takes a new id, and what it wrote and never gave away is
-//! written again under that ([`rotate`]).
+//! written again under that ([`rotate()`]).
 //!
 //! ```text
 //!            emitted            vv[me]
