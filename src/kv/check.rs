@@ -72,6 +72,24 @@ pub(crate) fn check(view: &View) -> Result<()> {
     beside_rows(view)
 }
 
+/// Number, path, contents if it was a write.
+#[cfg(feature = "sim")]
+pub(crate) type OwnEvent = (u64, bytes::Bytes, Option<bytes::Bytes>);
+
+/// The own events from a number on, right after they were made. For the simulation.
+#[cfg(feature = "sim")]
+pub(crate) fn events_of(view: &View, id: crate::causal::ReplicaId, from: u64) -> Result<Vec<OwnEvent>> {
+    let replica = view.meta.index(id).ok_or_else(unknown_replica)?;
+    let read = |event: std::io::Result<(u64, bytes::Bytes)>| {
+        let (seq, bytes) = event?;
+        let (dot, path) = (LocalDot { replica, seq }, Event::decode(bytes)?.path());
+        let row = view.row(&path)?;
+        let written = row.entries().iter().find(|entry| entry.dot == dot);
+        Ok((seq, path, written.map(|entry| entry.payload.clone())))
+    };
+    view.read.entries(view.tables.events(replica), from..=u64::MAX)?.map(read).collect()
+}
+
 /// The dots that are listed in DEAD.
 fn dead_dots(view: &View) -> Result<BTreeSet<LocalDot>> {
     let mut dead = BTreeSet::new();

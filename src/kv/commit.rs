@@ -17,6 +17,7 @@ use crate::codec::{Reader, Writer};
 use crate::storage::Write;
 
 use super::error::{Error, Result};
+use super::identity::Point;
 use super::meta::{Meta, Tables, delete_hash, entry_hash, link};
 use super::path::is_reset_of;
 use super::row::{Entry, LocalDot, Row};
@@ -249,10 +250,10 @@ impl Commit {
     }
 
     /// Adds a point of the own history, or forgets one.
-    pub(crate) fn mark(&mut self, seq: u64, chain: u64) {
+    pub(crate) fn mark(&mut self, point: Point) {
         self.meta.marks += 1;
-        let value = Bytes::copy_from_slice(&chain.to_le_bytes());
-        self.writes.push(Write::Append { log: self.tables.marks(), number: seq, value });
+        let value = Bytes::copy_from_slice(&point.hash.to_le_bytes());
+        self.writes.push(Write::Append { log: self.tables.marks(), number: point.seq, value });
     }
 
     pub(crate) fn forget_mark(&mut self, seq: u64) {

@@ -25,6 +25,7 @@ use super::delta::{DeltaWriter, Head, WireDot, WireEntry, WireReplica, Written};
 use super::digest::Digest;
 use super::dots::DotSet;
 use super::error::Result;
+use super::identity::{Points, own_points};
 use super::mutant::{self, Mutant};
 use super::row::{LocalDot, Row};
 use super::space::{SpaceId, View, decode_row};
@@ -50,7 +51,7 @@ fn write<W: io::Write>(
     view: &View,
     space: SpaceId,
     base: &VersionVector,
-    with_marks: bool,
+    with_points: bool,
     memory: usize,
     to: W,
 ) -> Result<Written<W>> {
@@ -63,17 +64,18 @@ fn write<W: io::Write>(
         places.insert(index, u32::try_from(replicas.len()).unwrap_or(u32::MAX));
         let floor = if fresh { progress.seq } else { progress.floor };
         below_floor |= floor > base.get(id);
-        let (mark_seq, mark) = match view.meta.me {
-            _any if !with_marks => (0, 0),
-            // What leaves the file is noted as given away, up to here.
-            Some(me) if me == index => (progress.seq, view.meta.chain),
-            Some(_) | None => (progress.mark_seq, progress.mark),
-        };
         let base = base.get(id).min(progress.seq);
-        replicas.push((index, WireReplica { id, base, version: progress.seq, floor, mark_seq, mark }));
+        let points = match view.meta.me {
+            _any if !with_points => Points::none(),
+            // What leaves the file is noted as given away, up to here.
+            Some(me) if me == index => own_points(&*view.read, view.tables, progress.seq)?.since(base),
+            Some(_) | None => view.meta.points(index).map(|points| points.since(base)).unwrap_or_else(Points::none),
+        };
+        replicas.push((index, WireReplica { id, base, version: progress.seq, floor, points }));
     }
     let digest = Digest::of(&view.meta);
-    let head = Head { space, below_floor, digest, replicas: replicas.iter().map(|(_index, replica)| *replica).collect() };
+    let head =
+        Head { space, below_floor, digest, replicas: replicas.iter().map(|(_index, replica)| replica.clone()).collect() };
     let events = Events { view, replicas };
     let mut writer = Extract { view, places, to: DeltaWriter::new(head, to) };
     if fresh {

@@ -3,12 +3,12 @@
 //! ```text
 //! META  "f"                 format version                                        (file table, once)
 //!       "n" name            number of the space, its id                           (file table, one for each space)
-//!       "r" index (BE u32)  replica id, progress                                  (one for each replica)
+//!       "r" index (BE u32)  replica id, progress, points of its history           (one for each replica)
 //!       "s"                 own index and progress, hlc, digests, rows, entries, commit, emitted, chain,
 //!                           how much is in MARKS, DEAD, RESETS, SENT
 //!       "t" index (BE u32)  nothing: the replica has taken over events of this file from an id before    (one for each such)
 //!
-//! progress := seq, floor, evicted, deletes, mark seq, mark          this replica's own is that of "s"
+//! progress := seq, floor, evicted, deletes          this replica's own is that of "s"
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::storage::{LogId, TableId};
 
 use super::error::{Error, Limit};
+use super::identity::Points;
 use super::options::REPLICAS_MAX;
 use super::row::{Entry, LocalDot};
 
@@ -120,9 +121,6 @@ pub(crate) struct Progress {
     pub(crate) evicted: u64,
     /// Its Delete events in EVENTS.
     pub(crate) deletes: u64,
-    /// The newest known point of its history, at most `seq`, and the hash of its history up to there. 0: none is known.
-    pub(crate) mark_seq: u64,
-    pub(crate) mark: u64,
 }
 
 impl Progress {
@@ -131,17 +129,14 @@ impl Progress {
         to.u64(self.floor);
         to.u64(self.evicted);
         to.u64(self.deletes);
-        to.u64(self.mark_seq);
-        to.raw(&self.mark.to_le_bytes());
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (seq, floor, evicted, deletes) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
-        let (mark_seq, mark) = (from.u64()?, u64::from_le_bytes(from.array()?));
-        if seq > SEQ_MAX || floor > seq || evicted > floor || mark_seq > seq {
+        if seq > SEQ_MAX || floor > seq || evicted > floor {
             return Err(from.error("a progress that cannot be"));
         }
-        Ok(Self { seq, floor, evicted, deletes, mark_seq, mark })
+        Ok(Self { seq, floor, evicted, deletes })
     }
 }
 
@@ -151,6 +146,8 @@ pub(crate) struct Meta {
     names: Arc<Names>,
     /// By index of the replica.
     progress: Vec<Progress>,
+    /// By index of the replica: what is known of its history. Of this replica itself, that is MARKS.
+    points: imbl::Vector<Points>,
     /// The index of this replica; none before its first write.
     pub(crate) me: Option<u32>,
     /// Above every stamp given, and above every stamp seen within the drift limit.
@@ -215,6 +212,7 @@ impl Meta {
         names.ids.push(id);
         names.indexes.insert(id, index);
         self.progress.push(Progress::default());
+        self.points.push_back(Points::default());
         index
     }
 
@@ -271,10 +269,14 @@ impl Meta {
         }
     }
 
-    /// Sets the newest known point in the history of `replica`.
-    pub(crate) fn set_mark(&mut self, replica: u32, seq: u64, mark: u64) {
-        if let Some(progress) = self.progress.get_mut(replica as usize) {
-            (progress.mark_seq, progress.mark) = (seq, mark);
+    /// What is known of the history of another replica.
+    pub(crate) fn points(&self, replica: u32) -> Option<&Points> {
+        self.points.get(replica as usize)
+    }
+
+    pub(crate) fn set_points(&mut self, replica: u32, points: Points) {
+        if let Some(known) = self.points.get_mut(replica as usize) {
+            *known = points;
         }
     }
 
@@ -346,6 +348,7 @@ impl Meta {
         let mut to = Writer::with_capacity(48);
         to.raw(&id.to_bytes());
         self.progress(replica).encode(&mut to);
+        self.points(replica)?.encode(&mut to);
         Some(Bytes::from(to.into_vec()))
     }
 
@@ -421,9 +424,10 @@ impl Meta {
             let mut from = Reader::new(&value);
             let id = ReplicaId::from_bytes(from.array().map_err(&corrupt)?);
             let progress = Progress::decode(&mut from).map_err(&corrupt)?;
+            let points = Points::decode(&mut from).map_err(&corrupt)?;
             from.finish().map_err(&corrupt)?;
             let index = meta.index_or_new(id);
-            if key != Self::replica_key(index) {
+            if key != Self::replica_key(index) || points.newest().is_some_and(|newest| newest.seq > progress.seq) {
                 return Err(corrupt(from.error("a replica that cannot be")));
             }
             let progress = if meta.me == Some(index) { own } else { progress };
@@ -431,6 +435,7 @@ impl Meta {
             if let Some(slot) = meta.progress.get_mut(index as usize) {
                 *slot = progress;
             }
+            meta.set_points(index, points);
         }
         if digest != meta.vector_digest || meta.me.is_some_and(|me| meta.id(me).is_none()) {
             return Err(corrupt(DecodeError::new(0, "replicas that do not fit the state")));

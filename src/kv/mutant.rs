@@ -17,6 +17,8 @@ pub(crate) enum Mutant {
     SentNotJoined,
     /// A rotation does not write deletes again.
     ReplayOfDeletesLeftOut,
+    /// Points of a history are compared only where both sides have one.
+    PointsBetweenNotCompared,
     /// What is not durable yet leaves the file.
     EmittedBeforeFsync,
     /// Delete events are forgotten for space, and the floor stays.

@@ -21,7 +21,7 @@ use crate::codec::{DecodeError, FRAME_MAX, FrameReader, Reader, Writer, write_fr
 
 use super::commit::{Commit, Event, EventKind};
 use super::error::{Error, Result};
-use super::identity::{self, Claim, Sent};
+use super::identity::{self, Claim, Point, Sent};
 use super::kinds::{in_conflict, register};
 use super::merge::{Conflicts, Merged, follow_clock};
 use super::meta::Meta;
@@ -338,7 +338,7 @@ fn shift(error: DecodeError, at: usize) -> Error {
 /// Applies a pushed transaction.
 pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
     let incoming = Incoming::decode(input, space.id)?;
-    let claim = |(id, seq)| Claim { id, seq, mark_seq: 0, mark: 0 };
+    let claim = |(id, seq)| Claim { id, seq, points: None };
     let claims = || [(incoming.origin, incoming.hi)].into_iter().chain(incoming.deps.iter().copied()).map(claim);
     let (guard, before) = identity::lock(space, claims)?;
     let seen = |id: ReplicaId| before.index(id).map_or(0, |index| before.seq(index));
@@ -365,16 +365,20 @@ pub(crate) fn apply(space: &Arc<Space>, input: &[u8]) -> Result<Applied> {
     before.room_for([incoming.origin])?;
     let mut commit = Commit::new(space, (*before).clone());
     let origin = commit.meta.index_or_new(incoming.origin);
-    let mut chain = before.progress(origin).mark;
+    // Whoever knows the point of the history before can tell the one after.
+    let points = before.points(origin).cloned().unwrap_or_default();
+    let newest = points.newest().unwrap_or(Point::START);
+    let mut chain = newest.hash;
     let now_ms = space.file.settings.clock.now_ms();
     let mut conflicts = Conflicts::default();
     let mut rows = incoming.rows();
     let step = |commit: &mut Commit| {
         let Some(row) = rows.next_row()? else {
             commit.advance(origin, incoming.hi);
-            // Whoever knows the point of the history before can tell the one after.
-            if before.progress(origin).mark_seq == incoming.lo - 1 {
-                commit.meta.set_mark(origin, incoming.hi, chain);
+            if newest.seq == incoming.lo - 1 {
+                let mut points = points.clone();
+                points.push(Point { seq: incoming.hi, hash: chain });
+                commit.meta.set_points(origin, points);
             }
             return Ok(false);
         };

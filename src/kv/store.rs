@@ -218,6 +218,11 @@ impl Store {
         check::check(&self.space.view()?)
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn events_of(&self, id: ReplicaId, from: u64) -> Result<Vec<check::OwnEvent>> {
+        check::events_of(&self.space.view()?, id, from)
+    }
+
     /// The store at this moment.
     ///
     /// ```

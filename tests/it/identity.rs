@@ -27,7 +27,7 @@ fn a_copy_loses_nothing_and_diverges_from_nobody() {
 }
 
 #[test]
-fn where_both_copies_gave_away_different_events_stores_that_differ_have_told_of_it() {
+fn where_both_copies_gave_away_different_events_somebody_is_told_each_time() {
     let runs = wanted();
     let threads = available_parallelism().map_or(1, usize::from);
     let counts = match Copies::new().runs(runs).threads(threads).run_forks() {
@@ -35,6 +35,7 @@ fn where_both_copies_gave_away_different_events_stores_that_differ_have_told_of_
         Err(failure) => panic!("{failure}"),
     };
     println!("{counts}");
-    assert!(10 * counts.forked > runs && 20 * counts.told_by_history > runs && 50 * counts.told_by_contents > runs, "{counts}");
-    assert!(20 * counts.false_alarms < runs, "{counts}");
+    assert!(10 * counts.forked > runs && counts.told_by_history + counts.told_by_contents == counts.forked, "{counts}");
+    // A copy that gave away the first of the events which the original gave away later, all at once: at the time, nobody can tell.
+    assert!(8 * counts.false_alarms < runs, "{counts}");
 }

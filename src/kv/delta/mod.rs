@@ -3,7 +3,8 @@
 //! ```text
 //! delta   := frame(1, head ++ item*), frame(2, item*)*          the last item of the last frame is END
 //! head    := space (16), flags, digest (16), count, replica*    sorted by id; the digest is that of the sender's state
-//! replica := id (16), base, version, [floor, if flag FLOOR], mark seq, [mark (8), if mark seq is not 0]
+//! replica := id (16), base, version, [floor, if flag FLOOR], count, point*
+//! point   := seq, less the one before; hash (8)                 neighbours in the replica's history, from the base on
 //! item    := ROW  shared, suffix, MORE | LAST, count, entry*, count, dot*: deletes
 //!          | CONT MORE | LAST, count, entry*, count, dot*       more of a row that is larger than a frame should be
 //!          | LIVE replica, count, run*                          only with flag FLOOR, behind all rows
@@ -28,7 +29,7 @@ use smallvec::SmallVec;
 use crate::causal::{ReplicaId, VersionVector};
 
 use super::digest::Digest;
-use super::identity::Claim;
+use super::identity::{Claim, Points};
 use super::meta::Meta;
 use super::path::Parsed;
 use super::space::SpaceId;
@@ -110,7 +111,7 @@ pub(crate) struct WireDot {
 }
 
 /// A replica in the head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WireReplica {
     pub(crate) id: ReplicaId,
     /// What the receiver must have.
@@ -119,9 +120,8 @@ pub(crate) struct WireReplica {
     pub(crate) version: u64,
     /// Up to where the sender may have forgotten deletes; 0 without [`Head::below_floor`].
     pub(crate) floor: u64,
-    /// The newest point of the replica's history that the sender knows, and the hash of the history up to there. 0: it knows none.
-    pub(crate) mark_seq: u64,
-    pub(crate) mark: u64,
+    /// What the sender knows of the replica's history.
+    pub(crate) points: Points,
 }
 
 /// What stands in front of a delta.
@@ -149,12 +149,8 @@ impl Head {
     }
 
     /// What the sender says of each replica.
-    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
-        let claim = |replica: &WireReplica| {
-            let WireReplica { id, version: seq, mark_seq, mark, .. } = *replica;
-            Claim { id, seq, mark_seq, mark }
-        };
-        self.replicas.iter().map(claim)
+    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+        self.replicas.iter().map(|replica| Claim { id: replica.id, seq: replica.version, points: Some(&replica.points) })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::causal::{ReplicaId, SEQ_MAX};
 use crate::codec::{DecodeError, Reader};
 use crate::kv::digest::Digest;
 use crate::kv::error::{Error, Result};
+use crate::kv::identity::Points;
 use crate::kv::options::{PAYLOAD_HARD_MAX, REPLICAS_MAX};
 use crate::kv::path::{PATH_HARD_MAX, Parsed};
 use crate::kv::space::SpaceId;
@@ -297,12 +298,12 @@ fn read_head(from: &mut Reader<'_>) -> Result<Head, DecodeError> {
         }
         let (base, version) = (from.u64()?, from.u64()?);
         let floor = if below_floor { from.u64()? } else { 0 };
-        let mark_seq = from.u64()?;
-        let mark = if mark_seq > 0 { u64::from_le_bytes(from.array()?) } else { 0 };
-        if version == 0 || version > SEQ_MAX || base > version || floor > version || mark_seq > version {
+        let points = Points::decode(from)?;
+        let newest = points.newest().map_or(0, |newest| newest.seq);
+        if version == 0 || version > SEQ_MAX || base > version || floor > version || newest > version {
             return Err(from.error("a claim of events that cannot be"));
         }
-        replicas.push(WireReplica { id, base, version, floor, mark_seq, mark });
+        replicas.push(WireReplica { id, base, version, floor, points });
     }
     Ok(Head { space, below_floor, digest, replicas })
 }

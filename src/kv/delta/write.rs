@@ -48,10 +48,7 @@ impl<W: io::Write> DeltaWriter<W> {
             if head.below_floor {
                 frame.u64(replica.floor);
             }
-            frame.u64(replica.mark_seq);
-            if replica.mark_seq > 0 {
-                frame.raw(&replica.mark.to_le_bytes());
-            }
+            replica.points.encode(&mut frame);
         }
         Self { to, bytes: 0, chain: 0, out: Vec::new(), frame, kind: FRAME_FIRST, path: Vec::new(), rows: 0, head }
     }

@@ -11,7 +11,7 @@ use crate::kv::mutant::{self, Mutant};
 use crate::kv::space::{Space, View};
 use crate::kv::steps::{self, Step};
 
-use super::{Claim, lock};
+use super::{Claim, Point, lock};
 
 /// How many points of its own history a replica keeps.
 const MARKS_MAX: u64 = 1_024;
@@ -23,7 +23,7 @@ pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<V
     let own = |view: &View| view.meta.me.and_then(|me| view.meta.id(me)).map_or(0, |me| base.get(me));
     if own(&view) > view.meta.emitted && !space.file.settings.read_only {
         // The peer asks for less than it would get: this file is a copy. Before anything leaves it.
-        let claim = |(id, seq)| Claim { id, seq, mark_seq: 0, mark: 0 };
+        let claim = |(id, seq)| Claim { id, seq, points: None };
         drop(lock(space, || base.iter().map(claim))?);
         view = space.view()?;
     }
@@ -55,7 +55,10 @@ pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<V
 pub(crate) fn mark_emitted(space: &Space, commit: &mut Commit) -> Result<()> {
     let Some((_me, seq)) = commit.meta.unsent() else { return Ok(()) };
     commit.meta.emitted = seq;
-    commit.mark(seq, commit.meta.chain);
+    if commit.meta.marks == 0 {
+        commit.mark(Point::START);
+    }
+    commit.mark(Point { seq, hash: commit.meta.chain });
     if commit.meta.marks > MARKS_MAX
         && let Some(oldest) = space.backend().entries(space.tables.marks(), 0..=u64::MAX)?.next()
     {

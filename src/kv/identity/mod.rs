@@ -18,10 +18,12 @@
 //! | `emission` | what leaves the file, and what is noted before |
 //! | `sent` | own counter rows as the peers may know them: a rotation must be able to go back to them |
 //! | `rotate` | the new id |
-//! | `forks` | the same event made twice: told from the hash of a replica's history |
+//! | `forks` | the same event made twice: told from what two stores know of a replica's history |
+//! | `points` | what is known of a replica's history |
 
 mod emission;
 mod forks;
+mod points;
 mod rotate;
 mod sent;
 
@@ -41,7 +43,8 @@ use super::options::Settings;
 use super::space::{Space, WriterGuard};
 
 pub(crate) use emission::{mark_emitted, view_to_emit};
-pub(crate) use forks::{Claim, note_marks};
+pub(crate) use forks::{Claim, note_points, own_points};
+pub(crate) use points::{Point, Points};
 pub(crate) use rotate::{rotate, rotate_every_space};
 
 pub(crate) use sent::Sent;
@@ -61,12 +64,12 @@ pub enum StoreEvent {
         replayed: u64,
     },
     /// One event of a replica was made twice, with different contents: two copies of its file have both written, and both gave it
-    /// away. Those who have the one will not take the other. Write the keys that differ again, or remove the file of one side and
+    /// away. (Or one gave away by itself what the other gave away together with more: then nothing differs.) Those who have the one will not take the other. Write the keys that differ again, or remove the file of one side and
     /// fetch everything from the other.
     Forked {
         /// Whose event.
         replica: ReplicaId,
-        /// Up to this event of it, the two histories differ.
+        /// The first event of it of which is known that the histories differ there.
         seq: u64,
     },
     /// A peer with the same version holds other contents: a fork, damage that nothing else has noticed, or a bug. What differs stays
@@ -105,7 +108,7 @@ impl Events {
 
 /// Waits for the writer lock, as a replica that no other one is: if a peer's claims tell that this file is a copy, it has a new id
 /// when this returns.
-pub(crate) fn lock<C: IntoIterator<Item = Claim>>(
+pub(crate) fn lock<'a, C: IntoIterator<Item = Claim<'a>>>(
     space: &Arc<Space>,
     claims: impl Fn() -> C,
 ) -> Result<(WriterGuard, Arc<Meta>)> {

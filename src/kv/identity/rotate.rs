@@ -26,7 +26,7 @@ use crate::kv::retention;
 use crate::kv::row::{Entry, LocalDot, Row};
 use crate::kv::space::{Space, WriterGuard};
 
-use super::forks::hash_of;
+use super::forks::own_points;
 use super::sent::Sent;
 use super::{StoreEvent, mint};
 
@@ -233,8 +233,7 @@ impl<'a> Rotation<'a> {
             self.commit.takes_over(replica);
         }
         let tables = self.space.tables;
-        let newest = self.space.backend().at(tables.marks(), emitted)?;
-        let mark = newest.map(|hash| hash_of(&hash)).transpose()?;
+        let points = own_points(self.space.backend(), tables, emitted)?;
         for mark in self.space.backend().entries(tables.marks(), 0..=u64::MAX)? {
             self.commit.forget_mark(mark?.0);
         }
@@ -243,8 +242,7 @@ impl<'a> Rotation<'a> {
         }
         let Self { mut commit, new, last, .. } = self;
         commit.meta.retract(old, emitted);
-        let (mark_seq, mark) = mark.map_or((0, 0), |mark| (emitted, mark));
-        commit.meta.set_mark(old, mark_seq, mark);
+        commit.meta.set_points(old, points);
         commit.touch(old);
         commit.meta.me = new.map(|(index, _id)| index);
         commit.meta.emitted = 0;

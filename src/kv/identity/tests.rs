@@ -208,6 +208,29 @@ fn nothing_is_noted_twice_and_old_points_are_forgotten() {
     assert_eq!((meta.marks, meta.emitted), (1_024, 1_500));
 }
 
+/// The limit that the guarantees name: how often the side that is ahead may have given away since, for a fork to be told.
+#[test]
+fn a_fork_is_told_as_long_as_the_points_known_reach_back_to_it() {
+    let told_by = |given: u64, to_original: bool| {
+        let memory = Memory::default();
+        let original = store(&memory);
+        let (x, y) = (Store::in_memory(), Store::in_memory());
+        let give = |store: &Store, peer: &Store, value| {
+            store.register::<u64>("a").set(&value).unwrap();
+            send(store, peer);
+        };
+        give(&original, &x, 0);
+        let copy = store(&memory.fork());
+        give(&copy, &y, 1);
+        (0..given).for_each(|value| give(&original, &x, 2 + value));
+        let (from, to) = if to_original { (&y, &original) } else { (&x, &y) };
+        send(from, to);
+        to.take_events().iter().any(|event| matches!(event, StoreEvent::Forked { seq: 2, .. }))
+    };
+    assert_eq!((told_by(1, false), told_by(8, false), told_by(9, false)), (true, true, false));
+    assert_eq!((told_by(1, true), told_by(1_024, true), told_by(1_025, true)), (true, true, false));
+}
+
 /// A copy keeps its id: its own writes are taken for those that it does not have, and are lost.
 #[test]
 fn a_copy_that_keeps_its_id_loses_writes() {

@@ -13,7 +13,7 @@ use crate::kv::commit::{Commit, Event, EventKind, unknown_replica};
 use crate::kv::delta::{DeltaReader, Frames, Head, Item, WireDot, WireEntry};
 use crate::kv::dots::DotSet;
 use crate::kv::error::{Error, Result};
-use crate::kv::identity::{Sent, note_marks};
+use crate::kv::identity::{Sent, note_points};
 use crate::kv::kinds::{in_conflict, register};
 use crate::kv::meta::Meta;
 use crate::kv::mutant::{self, Mutant};
@@ -95,7 +95,7 @@ impl<'a> Merge<'a> {
         for (replica, local) in self.head.replicas.iter().zip(&self.locals) {
             commit.advance(*local, replica.version);
         }
-        note_marks(commit, self.head.claims());
+        note_points(commit, self.head.claims());
         Ok(false)
     }
 

@@ -24,8 +24,16 @@ fn the_runs_fail_on_every_mutant() {
 }
 
 #[test]
+fn the_runs_with_forks_fail_if_points_are_compared_only_where_both_sides_have_one() {
+    let run = || Copies::new().runs(RUNS).shrinks(false).run_forks();
+    let failure = mutant::with(Mutant::PointsBetweenNotCompared, run).unwrap_err();
+    assert!(failure.to_string().contains("nobody is told"), "{failure}");
+}
+
+#[test]
 fn the_same_runs_pass_without_a_mutant() {
-    if let Err(failure) = Copies::new().runs(RUNS).threads(2).run() {
+    let copies = Copies::new().runs(RUNS).threads(2);
+    if let Some(failure) = copies.run().err().or_else(|| copies.run_forks().err()) {
         panic!("{failure}");
     }
 }
