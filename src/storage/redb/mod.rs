@@ -159,7 +159,7 @@ impl fmt::Debug for Redb {
 
 struct Shared {
     /// The newest state as readers see it; `None` from a commit to the next read. Declared before the database, since redb
-    /// wants its transactions to end first.
+    /// wants its transactions to end first. Whoever locks both locks this one first.
     view: RwLock<Option<Arc<View>>>,
     /// Locked for a change only to compact it.
     database: RwLock<Handle>,

@@ -225,6 +225,29 @@ fn reads_and_snapshots_go_on_while_a_commit_waits_for_the_disk() {
     assert_eq!(backend.get(TABLE, b"key").unwrap().as_deref(), Some(&b"new"[..]));
 }
 
+/// A read took the view before the database, and a compaction the database before the view: each waited for the other for ever.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "these threads are the callers")]
+fn a_read_and_a_compaction_do_not_wait_for_each_other() {
+    const ROUNDS: u64 = 200_000;
+    let backend = Arc::new(Redb::with_backend(InMemoryBackend::new()).unwrap());
+    backend.commit(vec![put("key", "value")], true).unwrap();
+    let (done, finished) = mpsc::channel();
+    // Not scoped: threads that hang must not keep the test from failing.
+    let reading = Arc::clone(&backend);
+    thread::spawn(move || {
+        // In the way of every compaction, so that each takes the view away and ends at once.
+        let held = reading.snapshot().unwrap();
+        let compacting = thread::spawn(move || (0..ROUNDS).for_each(|_| drop(backend.compact().unwrap_err())));
+        while !compacting.is_finished() {
+            reading.get(TABLE, b"key").unwrap();
+        }
+        drop(held);
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(Duration::from_secs(60)).expect("a read and a compaction wait for each other");
+}
+
 #[test]
 fn only_synced_commits_sync() {
     let disk = Disk::default();

@@ -27,10 +27,11 @@ pub(super) fn usage(shared: &Shared) -> io::Result<Option<Usage>> {
 
 /// Moves pages to the front and cuts the file off behind them.
 pub(super) fn compact(shared: &Shared) -> io::Result<()> {
+    // In the order in which a read takes them, and both to the end: a reader in between would be in the way.
+    let mut view = shared.view.write();
     let mut database = shared.database.write();
-    // The reader that is kept for the next read would be in the way.
-    let kept = shared.view.write().take();
-    drop(kept);
+    // So would the one that is kept for the next read.
+    *view = None;
     match &mut *database {
         Handle::Writing(database) => caught(|| database.compact().map(drop)).map_err(to_io),
         Handle::Reading(_) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
