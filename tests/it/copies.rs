@@ -103,6 +103,13 @@ fn a_store_that_is_open_for_reading_reads_and_nothing_else() {
     assert_eq!((reader.replica().unwrap(), reader.status().unwrap().replica), (None, None));
     assert!(matches!(reader.counter("visits").add(1), Err(Error::ReadOnly)));
     assert!(matches!(reader.merge(Store::in_memory().delta_since(&VersionVector::new()).unwrap()), Err(Error::ReadOnly)));
+    let large = Store::in_memory();
+    large.register::<Vec<u8>>("photo").set(&vec![0; 900_000]).unwrap();
+    large.register::<Vec<u8>>("film").set(&vec![0; 900_000]).unwrap();
+    let mut delta = Vec::new();
+    large.write_delta_since(&VersionVector::new(), &mut delta).unwrap();
+    let refused = reader.merge_from(&*delta);
+    assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
     assert!(matches!(reader.space("new"), Err(Error::ReadOnly)));
     reader.check().unwrap();
     // What never left the file cannot be noted as given away here.

@@ -102,6 +102,10 @@ pub(crate) fn merge(space: &Arc<Space>, input: &[u8]) -> Result<Merged> {
 
 /// Merges a delta that comes from a stream.
 pub(crate) fn merge_from(space: &Arc<Space>, mut from: impl io::Read) -> Result<Merged> {
+    // Before anything of it is staged: that writes too.
+    if space.file.settings.read_only {
+        return Err(Error::ReadOnly);
+    }
     let mut start = Vec::new();
     let limit = IN_MEMORY_BYTES.min(space.file.settings.delta_memory);
     from.by_ref().take(limit as u64 + 1).read_to_end(&mut start).map_err(Error::transfer)?;
