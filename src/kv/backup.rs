@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::causal::VersionVector;
-use crate::storage::{Backend, Redb, Write};
+use crate::storage::{Backend, OpenError, Redb, Write};
 
 use super::check;
 use super::error::{Error, Result};
@@ -28,9 +28,9 @@ use super::space::{Space, View};
 
 /// Writes every space of a file to a new one.
 pub(crate) fn backup(file: &Arc<File>, to: &Path) -> Result<()> {
-    let partial = Partial::new(to)?;
-    let target = Redb::open(&partial.path)?;
-    copy(file, &target, |space| view_to_emit(space, &VersionVector::new()))?;
+    let (partial, target) = Partial::begin(to)?;
+    // With the identity of the file: if the backup is opened as it is, it is a copy.
+    copy(file, &target, |_key| true, |space| view_to_emit(space, &VersionVector::new()))?;
     drop(target);
     partial.finish(to)
 }
@@ -39,14 +39,18 @@ pub(crate) fn backup(file: &Arc<File>, to: &Path) -> Result<()> {
 pub(crate) fn restore(backup: &Path, to: &Path, settings: &Settings) -> Result<()> {
     let reading = Settings { read_only: true, ..settings.clone() };
     let source = File::open(Box::new(Redb::open_read_only(backup)?), reading, None)?;
-    let partial = Partial::new(to)?;
-    let target = Redb::open(&partial.path)?;
-    copy(&source, &target, |space| {
-        let view = space.view()?;
-        check::check(&view)?;
-        Ok(view)
-    })?;
+    let (partial, target) = Partial::begin(to)?;
     // Without an identity: the file may be moved to its place before it is opened there.
+    copy(
+        &source,
+        &target,
+        |key| key != File::IDENTITY,
+        |space| {
+            let view = space.view()?;
+            check::check(&view)?;
+            Ok(view)
+        },
+    )?;
     let writing = Settings { read_only: false, ..settings.clone() };
     let target = File::open(Box::new(target), writing, None)?;
     rotate_every_space(&target)?;
@@ -61,7 +65,8 @@ struct Partial {
 }
 
 impl Partial {
-    fn new(to: &Path) -> Result<Self> {
+    /// Makes the file, and locks it.
+    fn begin(to: &Path) -> Result<(Self, Redb)> {
         if fs::exists(to)? {
             return Err(Error::Io(io::Error::new(
                 io::ErrorKind::AlreadyExists,
@@ -71,12 +76,16 @@ impl Partial {
         let mut path = to.as_os_str().to_owned();
         path.push(".partial");
         let path = PathBuf::from(path);
-        // What an earlier attempt left.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            Ok(()) | Err(_) => {}
+        if fs::exists(&path)? {
+            // What an earlier attempt left; unless one is under way, or it is a store by that name.
+            if let Err(error @ OpenError::Locked { .. }) = Redb::open_read_only(&path) {
+                return Err(error.into());
+            }
+            fs::remove_file(&path)?;
         }
-        Ok(Self { path, is_whole: false })
+        // From now on the file is this one's to remove, and not before.
+        let target = Redb::open(&path)?;
+        Ok((Self { path, is_whole: false }, target))
     }
 
     fn finish(mut self, to: &Path) -> Result<()> {
@@ -115,8 +124,14 @@ impl Drop for Partial {
     }
 }
 
-/// Copies every space; the list of spaces last, so that a copy that ends early is none.
-fn copy(source: &Arc<File>, target: &Redb, view_of: impl Fn(&Arc<Space>) -> Result<View>) -> Result<()> {
+/// Copies every space, and of what belongs to the file what `keeps` says; the list of spaces last, so that a copy that ends early is
+/// none.
+fn copy(
+    source: &Arc<File>,
+    target: &Redb,
+    keeps: impl Fn(&[u8]) -> bool,
+    view_of: impl Fn(&Arc<Space>) -> Result<View>,
+) -> Result<()> {
     let mut copy = Copy { target, writes: Vec::new(), bytes: 0 };
     for (name, _number) in source.spaces()? {
         let space = source.space(&name)?;
@@ -124,7 +139,7 @@ fn copy(source: &Arc<File>, target: &Redb, view_of: impl Fn(&Arc<Space>) -> Resu
     }
     for row in source.backend().range(Tables::FILE, (Bound::Unbounded, Bound::Unbounded))? {
         let (key, value) = row?;
-        if key != File::IDENTITY {
+        if keeps(&key) {
             copy.write(Write::Put { table: Tables::FILE, key, value })?;
         }
     }

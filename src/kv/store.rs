@@ -631,7 +631,9 @@ impl Store {
     }
 
     /// Writes every space of the file to a new file at `to`, while the store is in use. A writer waits for each space as long as one
-    /// commit takes. What the backup holds is noted as given away. To use it, [`Options::restore`].
+    /// commit takes. What the backup holds is noted as given away. To use it, [`Options::restore`]; one that is opened as it is takes
+    /// new ids, as any copy of a file does. While it is made, it has the name `to` with `.partial` behind: a file of that name that
+    /// nobody has open is replaced.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -646,7 +648,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// There is a file at `to` already, or a disk fails. Nothing is at `to` then.
+    /// There is a file at `to` already, another backup to the same place is under way ([`Error::Locked`](super::Error::Locked)), or a
+    /// disk fails. Nothing is at `to` then.
     #[cfg(feature = "redb")]
     pub fn backup(&self, to: impl AsRef<std::path::Path>) -> Result<()> {
         super::backup::backup(&self.space.file, to.as_ref())

@@ -84,6 +84,53 @@ fn a_backup_or_a_restore_replaces_no_file_and_leaves_nothing_behind_that_is_not_
     assert_eq!(names, ["backup", "half", "restored", "store", "taken"]);
 }
 
+/// Whatever had the name of the file in the making was removed, also what somebody was writing to: a second backup to the same place
+/// took the first one's file away, which then put the half-written one of the second at the place and reported success.
+#[test]
+fn a_backup_removes_no_file_that_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let store = Store::open(at("store")).unwrap();
+    filled(&store);
+    let in_use = Store::open(at("backup.partial")).unwrap();
+    in_use.counter("visits").add(1).unwrap();
+    let refused = store.backup(at("backup"));
+    assert!(matches!(refused, Err(Error::Locked)), "{refused:?}");
+    drop(in_use);
+    assert_eq!(Store::open(at("backup.partial")).unwrap().counter("visits").get().unwrap(), 1);
+    assert!(!at("backup").exists());
+    store.backup(at("backup")).unwrap();
+    assert!(!at("backup.partial").exists());
+}
+
+/// A backup did not say which file it is a copy of: opened as it is, it went on under the id of the store it was made of, and both gave away
+/// different events under one number.
+#[test]
+fn a_backup_that_is_opened_as_it_is_is_a_replica_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = Store::open(folder.path().join("store")).unwrap();
+    filled(&original);
+    original.backup(folder.path().join("backup")).unwrap();
+    let copy = Store::open(folder.path().join("backup")).unwrap();
+    let (x, y) = (Store::in_memory(), Store::in_memory());
+    original.register::<u64>("original").set(&1).unwrap();
+    copy.register::<u64>("copy").set(&2).unwrap();
+    send(&original, &x);
+    send(&copy, &y);
+    exchange(&x, &y);
+    assert_eq!(x.canonical().unwrap(), y.canonical().unwrap());
+    assert_eq!(x.register::<u64>("original").get().unwrap(), Some(1));
+    assert_eq!(x.register::<u64>("copy").get().unwrap(), Some(2));
+    let rotated = copy.take_events();
+    assert!(matches!(*rotated, [StoreEvent::IdentityRotated { new: None, replayed: 0, .. }]), "{rotated:?}");
+    // A store that was restored is told once that it is a new one.
+    let restored = Store::options().restore(folder.path().join("backup"), folder.path().join("restored"));
+    assert!(matches!(restored, Err(Error::Locked)));
+    drop(copy);
+    let restored = Store::options().restore(folder.path().join("backup"), folder.path().join("restored")).unwrap();
+    assert_eq!((restored.replica().unwrap(), restored.take_events()), (None, vec![]));
+}
+
 #[test]
 fn a_store_that_is_open_for_reading_reads_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
