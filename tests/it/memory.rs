@@ -122,6 +122,29 @@ fn a_small_transaction_of_many_long_paths_takes_little_memory() {
     assert_eq!(store.status().unwrap().rows, rows);
 }
 
+/// What a delta from below the floor leaves out is dropped here: a few bytes can make a commit of every row that there is.
+#[test]
+fn a_small_delta_that_ends_many_rows_takes_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (8 * limit_mib()) << 10;
+    let (target, peer) = (open(folder.path(), "emptied"), Store::in_memory());
+    for start in (0..rows).step_by(1 << 14) {
+        let key = |row: u64| ("a key that is not much longer than others", row);
+        target.transact(|tx| (start..start + (1 << 14)).try_for_each(|row| tx.register::<u8>(key(row)).set(&1))).unwrap();
+    }
+    peer.merge(target.delta_since(&VersionVector::new()).unwrap()).unwrap();
+    peer.delete_prefix(()).unwrap();
+    peer.forget_deletes(&peer.version().unwrap()).unwrap();
+    let delta = peer.delta_since(&target.version().unwrap()).unwrap();
+    assert!(delta.as_ref().len() < 1_000, "{} bytes", delta.as_ref().len());
+    std::fs::write(folder.path().join("end"), delta).unwrap();
+    drop(target);
+    succeeds(folder.path(), "merge the end");
+    let target = open(folder.path(), "emptied");
+    assert_eq!(target.canonical().unwrap(), peer.canonical().unwrap());
+    target.check().unwrap();
+}
+
 #[test]
 #[ignore = "a part of the other tests, which run it with little memory"]
 fn with_little_memory() {
@@ -141,6 +164,10 @@ fn with_little_memory() {
         "merge it from memory" => {
             let delta = std::fs::read(folder.join("delta")).unwrap();
             open(folder, "other").merge(delta).unwrap();
+        }
+        "merge the end" => {
+            let merged = open(folder, "emptied").merge_from(File::open(folder.join("end")).unwrap()).unwrap();
+            assert!(merged.changed && merged.below_floor);
         }
         "apply the transaction" => {
             let pushed = std::fs::read(folder.join("pushed")).unwrap();

@@ -16,7 +16,7 @@ pub(super) struct WasRead {
 }
 
 /// What a row takes as it is written besides its path and its payloads, and an entry or a delete of it, about.
-const ROW_BYTES: usize = 128;
+pub(super) const ROW_BYTES: usize = 128;
 
 /// Reads a delta to its end, which checks all but one thing: that no event stands on two rows. That is looked for as far as
 /// `memory` bytes reach.

@@ -22,6 +22,7 @@ use crate::kv::row::{Entry, LocalDot, Row};
 use crate::kv::space::{Space, decode_row};
 use crate::storage::Rows;
 
+use super::doubles::ROW_BYTES;
 use super::{Conflicts, follow_clock};
 
 /// One merge under way.
@@ -195,14 +196,17 @@ impl<'a> Merge<'a> {
     }
 
     /// Finds what the sender has seen and no longer holds, in the rows that the delta does not have. Memory: about a bit for each
-    /// such dot, until the delta lists it as live; never more than the rows here need.
-    pub(super) fn find_gone<F: Frames>(&mut self, mut reader: DeltaReader<F>) -> Result<()> {
+    /// such dot, until the delta lists it as live; never more than the rows here need. Returns what it takes to drop all of it, about.
+    pub(super) fn find_gone<F: Frames>(&mut self, mut reader: DeltaReader<F>) -> Result<u64> {
         let is_row = |item: &Option<Item>| matches!(item, Some(Item::Row { .. }));
         // Those that the delta has are joined with it as their rows are.
         let mut sent: BTreeMap<Bytes, Bytes> = self.sent_rows()?.collect::<io::Result<_>>()?;
         let mut item = reader.next_item()?;
+        let (mut rows, mut weight) = (0, 0);
         for row in all_rows(self.space)? {
             let (path, bytes) = row?;
+            rows += 1;
+            weight += (ROW_BYTES + path.len()) as u64;
             while is_row(&item) && reader.path() < &*path {
                 sent.remove(reader.path());
                 item = reader.next_item()?;
@@ -225,7 +229,9 @@ impl<'a> Merge<'a> {
             }
             item = reader.next_item()?;
         }
-        Ok(())
+        let gone: usize = self.gone.replicas().map(|replica| self.gone.seqs(replica).count()).sum();
+        // Each as much as a row takes on average.
+        Ok((gone as u64).saturating_mul(weight / rows.max(1)))
     }
 
     fn may_be_gone(&mut self, dot: LocalDot) {

@@ -14,7 +14,7 @@
 //! Everything is validated before anything is written: the delta is read once to its end, and then again (and once more, below
 //! the floor). Nothing of it is kept in between but its head: not the rows, and not the live numbers, of which a store only
 //! needs to know which of its own are not among them. A delta that comes from a stream waits in the file meanwhile
-//! (`stage.rs`). What a large delta changes goes to the backend as it is found (`stream.rs`).
+//! (`stage.rs`). A large change goes to the backend as it is found (`stream.rs`): a small delta from below the floor may drop every row.
 
 mod doubles;
 mod join;
@@ -154,9 +154,9 @@ impl<R: io::Read> Frames for Incoming<'_, R> {
     }
 }
 
-/// Merges a delta that was read to its end without an error. `frames` gives it from the start. What a large one changes goes to the
-/// backend as it is found, so that it may be more than memory holds.
-fn join<F: Frames>(space: &Arc<Space>, head: &Head, frames: &impl Fn() -> F, weight: u64) -> Result<Merged> {
+/// Merges a delta that was read to its end without an error. `frames` gives it from the start, and `weight` is what its rows take as
+/// they are written. A large change goes to the backend as it is found, so that it may be more than memory holds.
+fn join<F: Frames>(space: &Arc<Space>, head: &Head, frames: &impl Fn() -> F, mut weight: u64) -> Result<Merged> {
     let (guard, before) = identity::lock(space, || head.claims())?;
     if is_covered(&before, head)? {
         return Ok(nothing_new(space, &before, head));
@@ -164,7 +164,7 @@ fn join<F: Frames>(space: &Arc<Space>, head: &Head, frames: &impl Fn() -> F, wei
     let mut commit = Commit::new(space, (*before).clone());
     let mut merge = Merge::new(space, head, &before, &mut commit);
     if head.below_floor {
-        merge.find_gone(DeltaReader::new(frames())?)?;
+        weight = weight.saturating_add(merge.find_gone(DeltaReader::new(frames())?)?);
     }
     let mut reader = DeltaReader::new(frames())?;
     let step = |commit: &mut Commit| merge.step(&mut reader, commit);
