@@ -298,6 +298,12 @@ impl File {
         self.sync(number).inspect_err(|_failed| self.end_watches_if_closed())
     }
 
+    /// Runs what must not meet a commit that the backend has and nobody has counted yet.
+    pub(crate) fn between_commits<R>(&self, read: impl FnOnce() -> R) -> R {
+        let _no_commit = self.committing.lock();
+        read()
+    }
+
     /// How much room the file takes.
     pub(crate) fn usage(&self) -> Result<Option<Usage>> {
         let _no_commit = self.committing.lock();

@@ -165,6 +165,22 @@ impl Space {
 
     /// A frozen state: the tables and META of one commit.
     pub(crate) fn view(&self) -> Result<View> {
+        match self.published_view()? {
+            Some(view) => Ok(view),
+            None => self.newest_view(),
+        }
+    }
+
+    /// As [`view`](Self::view), of commits that [`File::make_durable`] reaches. It may wait for a commit.
+    pub(crate) fn counted_view(&self) -> Result<View> {
+        match self.published_view()? {
+            Some(view) => Ok(view),
+            None => self.file.between_commits(|| self.newest_view()),
+        }
+    }
+
+    /// A state that is published; `None` if it was overtaken by writers too often.
+    fn published_view(&self) -> Result<Option<View>> {
         // A commit between the two reads shows in the commit number. Readers so never wait for a writer.
         const TRIES: u32 = 8;
         let tables = self.tables;
@@ -178,12 +194,17 @@ impl Space {
                 None => 0,
             };
             if commit == meta.commit {
-                return Ok(View { read, meta, tables });
+                return Ok(Some(View { read, meta, tables }));
             }
         }
+        Ok(None)
+    }
+
+    /// The newest state that the backend has. It may not be published yet, nor counted by the file.
+    fn newest_view(&self) -> Result<View> {
         let read = self.backend().snapshot()?;
-        let meta = Arc::new(load_meta(&*read, tables)?);
-        Ok(View { read, meta, tables })
+        let meta = Arc::new(load_meta(&*read, self.tables)?);
+        Ok(View { read, meta, tables: self.tables })
     }
 
     /// Waits for the writer lock.

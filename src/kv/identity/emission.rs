@@ -19,13 +19,13 @@ const MARKS_MAX: u64 = 1_024;
 /// A state that may leave the file, for a peer that has seen `base`. Cost: nothing, or one commit if there are own events that have
 /// never left it.
 pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<View> {
-    let mut view = space.view()?;
+    let mut view = space.counted_view()?;
     let own = |view: &View| view.meta.me.and_then(|me| view.meta.id(me)).map_or(0, |me| base.get(me));
     if own(&view) > view.meta.emitted && !space.file.settings.read_only {
         // The peer asks for less than it would get: this file is a copy. Before anything leaves it.
         let claim = |(id, seq)| Claim { id, seq, points: None };
         drop(lock(space, || base.iter().map(claim))?);
-        view = space.view()?;
+        view = space.counted_view()?;
     }
     if view.meta.unsent().is_some() && space.file.settings.read_only {
         return Err(Error::Refused(

@@ -245,6 +245,81 @@ crate::kv::tests::backend_by_field!(Crashing, newest, |this, writes, sync| {
     Ok(())
 });
 
+/// How a commit says that it can be seen, and how it is let go on.
+type Hold = (Sender<()>, Receiver<()>);
+
+/// Memory whose next commit, once it can be seen, waits for the test, as for an fsync.
+#[derive(Clone, Default)]
+struct Held {
+    disk: Crashing,
+    hold: std::sync::Arc<parking_lot::Mutex<Option<Hold>>>,
+}
+
+crate::kv::tests::backend_by_field!(Held, disk, |this, writes, sync| {
+    this.disk.commit(writes, false)?;
+    if let Some((seen, may_go_on)) = this.hold.lock().take() {
+        seen.send(()).unwrap();
+        // Nobody goes on if the test has failed.
+        let _failed = may_go_on.recv_timeout(PATIENCE);
+    }
+    if sync { this.disk.commit(Vec::new(), true) } else { Ok(()) }
+});
+
+/// An emission that so many writers overtook takes the newest state as it is. It may hold a commit that is not counted yet, and so was
+/// not waited for: what left was not durable.
+#[test]
+fn an_emission_that_writers_overtook_waits_for_the_commit_that_it_has() {
+    let looks: [Look; 2] = [
+        |store| {
+            let peer = Store::in_memory();
+            peer.merge(store.delta_since(&VersionVector::new()).unwrap()).unwrap();
+            peer.counter("n").get().unwrap()
+        },
+        |store| {
+            let changes = store.changes_since(&VersionVector::new(), ()).unwrap();
+            changes.snapshot().counter("n").get().unwrap()
+        },
+    ];
+    for look in looks {
+        let (held, other) = (Held::default(), Store::in_memory());
+        let store = Store::options().open_backend(held.clone()).unwrap();
+        let next = move || {
+            other.counter("n").add(1).unwrap();
+            other.delta_since(&VersionVector::new()).unwrap()
+        };
+        store.merge(next()).unwrap();
+        let (overtaken, hold) = (store.clone(), std::sync::Arc::clone(&held.hold));
+        let (go_on, may_go_on) = channel();
+        let (mut may_go_on, mut times) = (Some(may_go_on), 0);
+        let hook = move |at| {
+            if at != Step::MetaRead {
+                return;
+            }
+            times += 1;
+            if times < 8 {
+                overtaken.merge(next()).unwrap();
+            } else if let Some(may_go_on) = may_go_on.take() {
+                let (seen, is_seen) = channel();
+                *hold.lock() = Some((seen, may_go_on));
+                let (store, delta) = (overtaken.clone(), next());
+                thread::spawn(move || store.merge(delta));
+                is_seen.recv_timeout(PATIENCE).unwrap();
+            }
+        };
+        let (done, is_done) = channel();
+        let reader = store.clone();
+        let emission = thread::spawn(move || done.send(with(hook, || look(&reader))));
+        let early = is_done.recv_timeout(Duration::from_millis(200)).ok();
+        let kept_early = Store::options().open_backend(held.disk.after_crash()).unwrap().counter("n").get().unwrap();
+        assert!(early.is_none_or(|given| given <= kept_early), "{early:?} given, {kept_early} kept");
+        go_on.send(()).unwrap();
+        emission.join().unwrap().unwrap();
+        let given = early.unwrap_or_else(|| is_done.recv().unwrap());
+        let kept = Store::options().open_backend(held.disk.after_crash()).unwrap().counter("n").get().unwrap();
+        assert!(given >= 8 && given <= kept, "{given} given, {kept} kept");
+    }
+}
+
 #[test]
 fn writers_that_queue_share_an_fsync_and_each_is_acknowledged_after_it() {
     const WRITERS: usize = 8;

@@ -24,7 +24,7 @@ const CAP: Cap = Cap { keys: 1_000_000, bytes: 64 << 20 };
 
 /// The keys that begin with `prefix` and have changed since a version.
 pub(crate) fn changes_since(space: &Arc<Space>, since: &VersionVector, prefix: impl Key) -> Result<Changes> {
-    let view = space.view()?;
+    let view = space.counted_view()?;
     // What an index has taken in must not be lost by a crash of the store: the index would be ahead of it.
     space.file.make_durable()?;
     let mut to = KeyWriter::new();
