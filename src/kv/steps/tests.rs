@@ -418,3 +418,34 @@ fn a_transaction_may_be_durable_later_or_at_once_whatever_the_store_says() {
         assert_eq!(after(&disk), 3);
     }
 }
+
+/// A deferred commit is told of at once. Whoever keeps a mark of it beyond a crash makes it durable first, or misses what comes under the
+/// same numbers then.
+#[test]
+fn a_mark_of_a_watcher_outlives_a_crash_once_the_store_was_synced() {
+    let run = |syncs: bool| {
+        let disk = Crashing::default();
+        let options = || Store::options().durability(Durability::Deferred);
+        let store = options().open_backend(disk.clone()).unwrap();
+        let mut watch = store.watch(());
+        store.register::<u64>("first").set(&1).unwrap();
+        store.sync().unwrap();
+        store.register::<u64>("second").set(&1).unwrap();
+        let batch = watch.next().unwrap().unwrap();
+        if syncs {
+            store.sync().unwrap();
+        }
+        let mark = batch.snapshot().version();
+        let after = options().open_backend(disk.after_crash()).unwrap();
+        after.register::<u64>("third").set(&1).unwrap();
+        let changes = after.changes_since(&mark, ()).unwrap();
+        changes
+            .keys()
+            .expect("the version is one of this store")
+            .iter()
+            .map(|change| change.key.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run(true), [r#""third""#]);
+    assert_eq!(run(false), Vec::<String>::new(), "this is what the documentation of Watch is about");
+}

@@ -1,7 +1,7 @@
 //! Who watches a space, and what each of them has not been told yet.
 //!
 //! ```text
-//! commit n ── published, durable ──▶ notify(n) ──▶ Mailbox: keys of commits up to n, each once     in the order of commits
+//! commit n ── published, settled ──▶ notify(n) ──▶ Mailbox: keys of commits up to n, each once     in the order of commits
 //!                                                     │
 //!                watcher: a snapshot at commit c ─────┴─▶ once n >= c: the keys of commits up to c; later ones stay
 //! ```

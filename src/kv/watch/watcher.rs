@@ -19,8 +19,11 @@ use crate::kv::space::Space;
 /// Tells what changes in a store, from [`Store::watch`](crate::Store::watch).
 ///
 /// The first batch is [`Changes::All`]: whoever starts with it misses nothing and sees nothing twice. Every other one names the keys
-/// that may differ from the batch before, in the order of commits and once they are durable. Changes that nobody has fetched yet
-/// are told together: a watcher sees every key that changed, and not every value that it had.
+/// that may differ from the batch before, in the order of commits and once they are as durable as they were to be. Changes that nobody
+/// has fetched yet are told together: a watcher sees every key that changed, and not every value that it had.
+///
+/// What is [`Deferred`](crate::kv::Durability::Deferred) so is told at once, and a crash may take it back. Where there is such a thing,
+/// call [`Store::sync`](crate::Store::sync) before you keep the [version](crate::kv::Snapshot::version) of a batch anywhere else.
 ///
 /// A watcher that is slow holds up nobody. Up to 65,536 keys (or 16 MiB of them) wait for it; beyond, the next batch is
 /// [`Changes::All`].
