@@ -251,7 +251,7 @@ impl File {
                 Ok(Ticket { number, durability })
             }
             Err(source) if sync => Err(self.fail(&source)),
-            Err(source) => Err(Error::Io(source)),
+            Err(source) => Err(source.into()),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::sync::{replica, send};
 const WORKS: u8 = 0;
 const FAILS_BEFORE: u8 = 1;
 const FAILS_AFTER: u8 = 2;
+const IS_DAMAGED: u8 = 3;
 
 /// What a medium still does.
 #[derive(Debug, Clone)]
@@ -102,6 +103,7 @@ impl Backend for Failing<Memory> {
         match self.health.commits.load(Ordering::Relaxed) {
             FAILS_BEFORE => Err(error()),
             FAILS_AFTER => self.inner.commit(writes, sync).and_then(|()| Err(error())),
+            IS_DAMAGED => Err(io::ErrorKind::InvalidData.into()),
             _works => self.inner.commit(writes, sync),
         }
     }
@@ -309,6 +311,18 @@ fn a_watch_whose_medium_fails_tells_so_once_and_is_over() {
         assert!(matches!(watch.wait(std::time::Duration::ZERO), Err(Error::Closed)));
         store.counter("n").add(1).unwrap();
     }
+}
+
+/// A commit that left the fsync to a later one said of a damaged file that it could not be read or written.
+#[test]
+fn damage_that_a_deferred_commit_meets_is_told_as_damage() {
+    let (_medium, health, store, _peer) = filled();
+    health.commits.store(IS_DAMAGED, Ordering::Relaxed);
+    let tx = store.begin().unwrap();
+    tx.durability(Durability::Deferred);
+    tx.counter("n").add(1).unwrap();
+    let refused = tx.commit();
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
 }
 
 #[test]
