@@ -695,7 +695,8 @@ impl Store {
     }
 
     /// Forgets the delete events up to `up_to`, to save space. Always safe: a peer that was behind them is told what is live
-    /// instead, which costs more bytes. Nothing else forgets them. Returns how many went. Cost: reads every event up to `up_to`.
+    /// instead, which costs more bytes. Beyond what [`Retention`](super::Retention) keeps, the store forgets them by itself. Returns how
+    /// many went. Cost: reads every event up to `up_to`.
     ///
     /// ```
     /// # let store = tombolo::Store::in_memory();
