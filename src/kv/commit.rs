@@ -75,6 +75,8 @@ pub(crate) struct Commit {
     tables: Tables,
     pub(crate) meta: Meta,
     writes: Vec<Write>,
+    /// How many were taken already.
+    taken: usize,
     /// Replicas whose row of META changes.
     moved: BTreeSet<u32>,
     /// How many replicas the space knew before.
@@ -101,6 +103,7 @@ impl Commit {
         Self {
             tables: space.tables,
             writes: Vec::new(),
+            taken: 0,
             moved: BTreeSet::new(),
             // A transaction may have named this replica just now.
             known: space.replica_count(),
@@ -280,9 +283,9 @@ impl Commit {
         self.writes.push(Write::Erase { log: self.tables.events(dot.replica), number: dot.seq });
     }
 
-    /// How many writes there are so far.
+    /// How many writes there are so far, those that were taken included.
     pub(crate) fn len(&self) -> usize {
-        self.writes.len()
+        self.taken + self.writes.len()
     }
 
     /// Keeps that a replica has taken over events of this file: a version without any event of it does not say what was seen.
@@ -326,6 +329,7 @@ impl Commit {
 
     /// Takes the writes so far: a streamed commit hands them on as they come.
     pub(crate) fn take_writes(&mut self) -> Vec<Write> {
+        self.taken += self.writes.len();
         std::mem::take(&mut self.writes)
     }
 

@@ -102,24 +102,54 @@ impl Sweep {
     }
 }
 
-/// Lets a slice of the work ride on a commit.
+/// Lets a share of the work ride on a commit.
 pub(crate) fn ride(space: &Space, state: &mut WriterState, commit: &mut Commit) -> Result<()> {
-    if !commit.rides() {
-        return Ok(());
-    }
-    let retention = &space.file.settings.retention;
-    let most = commit.len().saturating_mul(4).max(256);
-    if state.sweep.is_none() && commit.meta.dead > retention.dead_max(&commit.meta) {
-        state.sweep = Some(Sweep::load(space)?);
-    }
-    if state.sweep.as_mut().is_some_and(|sweep| sweep.slice(commit, most)) {
-        state.sweep = None;
-    }
-    let cap = retention.deletes_max(&commit.meta);
-    if commit.meta.deletes > cap {
-        evict(space, commit, cap - cap / 8, most)?;
+    if commit.rides() {
+        Ride::on(commit).slice(space, state, commit, usize::MAX)?;
     }
     Ok(())
+}
+
+/// The share of the work that rides on one commit.
+pub(crate) struct Ride {
+    /// How many events may still be erased.
+    sweeps: usize,
+    /// How many events may still be looked at.
+    evicts: usize,
+    is_evicting: bool,
+}
+
+impl Ride {
+    /// What a commit takes along: a few times its own size.
+    pub(crate) fn on(commit: &Commit) -> Self {
+        let most = commit.len().saturating_mul(4).max(256);
+        Self { sweeps: most, evicts: most, is_evicting: false }
+    }
+
+    /// Adds up to `most` of each kind of work to the commit. Returns whether there is more to add.
+    pub(crate) fn slice(&mut self, space: &Space, state: &mut WriterState, commit: &mut Commit, most: usize) -> Result<bool> {
+        let retention = &space.file.settings.retention;
+        if self.sweeps > 0 && state.sweep.is_none() && commit.meta.dead > retention.dead_max(&commit.meta) {
+            state.sweep = Some(Sweep::load(space)?);
+        }
+        let sweeps = self.sweeps.min(most);
+        self.sweeps -= sweeps;
+        if state.sweep.as_mut().is_none_or(|sweep| sweep.slice(commit, sweeps)) {
+            state.sweep = None;
+            // Until the commit is in, the records of what was swept would be loaded, and counted, once more.
+            self.sweeps = 0;
+        }
+        let cap = retention.deletes_max(&commit.meta);
+        let target = cap - cap / 8;
+        self.is_evicting |= commit.meta.deletes > cap;
+        if self.is_evicting {
+            let evicts = self.evicts.min(most);
+            self.evicts -= evicts;
+            evict(space, commit, target, evicts)?;
+            self.is_evicting = self.evicts > 0 && commit.meta.deletes > target;
+        }
+        Ok(self.sweeps > 0 || self.is_evicting)
+    }
 }
 
 /// Forgets delete events of the replica that has most, from the oldest on, until no more than `target` are left, or `most` events
@@ -237,6 +267,30 @@ mod tests {
         store.check().unwrap();
         store.compact().unwrap();
         assert_eq!(dead(), 0);
+        store.check().unwrap();
+    }
+
+    /// What a merge hands to the backend as it finds it took no slice of the work along: a store that takes in large deltas and nothing
+    /// else forgot nothing, ever.
+    #[test]
+    fn a_store_that_only_takes_in_large_deltas_does_not_grow_with_their_number() {
+        let disk = Redb::with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let retention = Retention { deletes_min: 100, deletes_per_1000_rows: 0, dead_min: 1_000, dead_per_1000_entries: 0 };
+        let store = Store::options().retention(retention).delta_memory(0).open_backend(disk).unwrap();
+        let peer = Store::in_memory();
+        for round in 0..40_u64 {
+            peer.transact(|tx| (0..500_u64).try_for_each(|row| tx.register::<u64>(("stays", row)).set(&round))).unwrap();
+            peer.transact(|tx| (0..50_u64).try_for_each(|row| tx.register::<u64>(("goes", row)).set(&round))).unwrap();
+            peer.delete_prefix("goes").unwrap();
+            store.merge(peer.delta_since(&store.version().unwrap()).unwrap()).unwrap();
+            store.check().unwrap();
+            // The limit, and what one commit may add before the next one takes it away.
+            let meta = store.snapshot().unwrap().meta();
+            assert!(meta.dead <= 1_000 + 2 * 500, "{} dead after {round}", meta.dead);
+            assert!(meta.deletes <= 100 + 2 * 50, "{} deletes after {round}", meta.deletes);
+        }
+        store.compact().unwrap();
+        assert_eq!(store.canonical().unwrap(), peer.canonical().unwrap());
         store.check().unwrap();
     }
 }

@@ -27,7 +27,7 @@ use super::file::{Durability, File, Ticket};
 use super::identity::Events;
 use super::meta::{Meta, Tables};
 use super::mutant::{self, Mutant};
-use super::retention::{self, Sweep};
+use super::retention::{self, Ride, Sweep};
 use super::row::Row;
 use super::stage;
 use super::steps::{self, Step};
@@ -323,14 +323,29 @@ impl WriterGuard {
 
     /// As [`commit_steps`](Self::commit_steps), of a commit that may be larger than memory. An error of `step`: nothing has changed.
     pub(crate) fn commit_streamed(
-        self,
+        mut self,
         commit: Commit,
-        step: impl FnMut(&mut Commit) -> Result<bool>,
+        mut step: impl FnMut(&mut Commit) -> Result<bool>,
     ) -> Result<(Arc<Meta>, u64)> {
+        /// What rides along is held in memory for a moment, too.
+        const RIDES: usize = 4096;
         let space = Arc::clone(&self.space);
-        let mut writes = Streamed::new(commit, step);
-        let ticket = space.file.commit_streamed(&mut writes).inspect_err(|_failed| space.file.end_watches_if_closed())?;
-        let (meta, rows, changed) = writes.into_meta()?;
+        let (state, mut ride) = (&mut *self.state, None::<Ride>);
+        let mut writes = Streamed::new(commit, |commit: &mut Commit| {
+            if let Some(ride) = &mut ride {
+                return ride.slice(&space, state, commit, RIDES);
+            }
+            if !step(commit)? {
+                ride = Some(Ride::on(commit));
+            }
+            Ok(true)
+        });
+        let applied = space.file.commit_streamed(&mut writes).and_then(|ticket| Ok((ticket, writes.into_meta()?)));
+        let (ticket, (meta, rows, changed)) = applied.inspect_err(|_failed| {
+            // As in `apply`.
+            self.state.sweep = None;
+            space.file.end_watches_if_closed();
+        })?;
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
         space.will_tell(ticket, changed);
