@@ -1,8 +1,11 @@
 //! What converges: values with a join.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::cmp::Ordering;
+use core::fmt::Debug;
 
-use crate::causal::{CausalContext, VersionVector};
+use super::Refused;
+use crate::causal::{CausalContext, ReplicaId, VersionVector};
 
 /// A value with a least upper bound: a join-semilattice with a least element.
 ///
@@ -32,6 +35,55 @@ pub trait Lattice: Clone + PartialEq {
     ///
     /// Total: there are no two values that cannot be joined.
     fn join(&mut self, other: &Self) -> bool;
+
+    /// Whether it is the least value. A type whose bottom is costly to make answers this another way.
+    fn is_bottom(&self) -> bool {
+        *self == Self::bottom()
+    }
+}
+
+/// A lattice whose values can be taken apart.
+///
+/// `<=` must be the order of the join: `a <= b` if and only if `a ⊔ b == b`; two values may be neither.
+///
+/// Source: Enes, Almeida, Baquero, Leitão, "Efficient Synchronization of State-based CRDTs" (2019), section III: join
+/// decompositions, and the least difference that they give.
+pub trait Decompose: Lattice + PartialOrd {
+    /// The parts of which it is the join. None of them is bottom, none is the join of others below it, and none could be left out.
+    /// Bottom has none.
+    fn parts(&self) -> impl Iterator<Item = Self> + '_;
+
+    /// The least value that brings what `self` has and `other` lacks: `other ⊔ self.minus(other) == other ⊔ self`.
+    ///
+    /// Cost: a comparison for each part.
+    #[must_use]
+    fn minus(&self, other: &Self) -> Self {
+        let mut minus = Self::bottom();
+        for part in self.parts().filter(|part| part.partial_cmp(other).is_none_or(Ordering::is_gt)) {
+            minus.join(&part);
+        }
+        minus
+    }
+}
+
+/// A lattice with operations: what a replica does locally, and what it reads.
+///
+/// For tests and for code over many types; each type has methods of its own, which say more.
+pub trait Crdt: Lattice {
+    /// What can be done to it, with everything that the outcome depends on (a time stamp too).
+    type Op: Clone + Debug;
+    /// What is read.
+    type Read: PartialEq + Debug;
+
+    /// Does something at replica `me`. Returns the delta: already joined into `self`, and to be joined by everybody else, in any
+    /// order, any number of times.
+    ///
+    /// # Errors
+    /// It is refused, as [`Refused`] says. `self` has not changed.
+    fn apply(&mut self, op: &Self::Op, me: ReplicaId) -> Result<Self, Refused>;
+
+    /// What it reads. Equal values read equal.
+    fn read(&self) -> Self::Read;
 }
 
 /// A promise: the type mints no dots, so it may be stored as a value that is joined as a whole, inside another type or in
@@ -181,10 +233,7 @@ impl Lattice for CausalContext {
 
 #[cfg(test)]
 pub(in crate::crdt) mod tests {
-    use core::fmt::Debug;
-
     use super::*;
-    use crate::causal::ReplicaId;
 
     fn joined<L: Lattice>(a: &L, b: &L) -> L {
         let mut joined = a.clone();

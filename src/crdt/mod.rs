@@ -15,7 +15,9 @@
 mod dot_store;
 mod join;
 mod lattice;
+mod refused;
 
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
 pub use join::{Verdict, join_dots};
-pub use lattice::{Lattice, NonCausal};
+pub use lattice::{Crdt, Decompose, Lattice, NonCausal};
+pub use refused::Refused;
