@@ -16,8 +16,10 @@ mod dot_store;
 mod join;
 mod lattice;
 mod refused;
+mod types;
 
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
 pub use join::{Verdict, join_dots};
 pub use lattice::{Crdt, Decompose, Lattice, NonCausal};
 pub use refused::Refused;
+pub use types::GCounter;
