@@ -3,6 +3,7 @@
 //! | type | concurrent operations |
 //! |---|---|
 //! | [`GCounter`] | all adds count |
+//! | [`PnCounter`] | all adds count, negative ones too |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -17,6 +18,7 @@
 //! Replicated Data Types" (2011), section 3; their deltas: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018).
 
 mod g_counter;
+mod pn_counter;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -24,6 +26,7 @@ mod totals;
 use core::cmp::Ordering;
 
 pub use g_counter::GCounter;
+pub use pn_counter::PnCounter;
 
 /// The order of two values, from which of them has all of the other.
 const fn order(covers: bool, covered: bool) -> Option<Ordering> {
