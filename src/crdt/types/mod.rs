@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`GCounter`] | all adds count |
 //! | [`PnCounter`] | all adds count, negative ones too |
+//! | [`ResetCounter`] | a reset cancels what it saw; adds that it did not see stay |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -19,6 +20,7 @@
 
 mod g_counter;
 mod pn_counter;
+mod reset_counter;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -27,6 +29,7 @@ use core::cmp::Ordering;
 
 pub use g_counter::GCounter;
 pub use pn_counter::PnCounter;
+pub use reset_counter::{ResetCounter, ResetCounterOp};
 
 /// The order of two values, from which of them has all of the other.
 const fn order(covers: bool, covered: bool) -> Option<Ordering> {
