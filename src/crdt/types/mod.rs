@@ -5,6 +5,7 @@
 //! | [`GCounter`] | all adds count |
 //! | [`PnCounter`] | all adds count, negative ones too |
 //! | [`ResetCounter`] | a reset cancels what it saw; adds that it did not see stay |
+//! | [`BoundedCounter`] | all count; never below 0, since a replica takes only what it has the rights to |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -18,6 +19,7 @@
 //! Source, where a type names no other: Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Convergent and Commutative
 //! Replicated Data Types" (2011), section 3; their deltas: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018).
 
+mod bounded_counter;
 mod g_counter;
 mod pn_counter;
 mod reset_counter;
@@ -27,6 +29,7 @@ mod totals;
 
 use core::cmp::Ordering;
 
+pub use bounded_counter::{BoundedCounter, BoundedCounterOp};
 pub use g_counter::GCounter;
 pub use pn_counter::PnCounter;
 pub use reset_counter::{ResetCounter, ResetCounterOp};
