@@ -22,4 +22,6 @@ pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
 pub use join::{Verdict, join_dots};
 pub use lattice::{Crdt, Decompose, Lattice, NonCausal};
 pub use refused::Refused;
-pub use types::{BoundedCounter, BoundedCounterOp, GCounter, PnCounter, ResetCounter, ResetCounterOp};
+pub use types::{
+    BoundedCounter, BoundedCounterOp, FirstWriteRegister, GCounter, LwwRegister, PnCounter, ResetCounter, ResetCounterOp,
+};

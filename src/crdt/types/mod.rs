@@ -6,6 +6,8 @@
 //! | [`PnCounter`] | all adds count, negative ones too |
 //! | [`ResetCounter`] | a reset cancels what it saw; adds that it did not see stay |
 //! | [`BoundedCounter`] | all count; never below 0, since a replica takes only what it has the rights to |
+//! | [`LwwRegister`] | the greatest stamp wins, then the greatest value |
+//! | [`FirstWriteRegister`] | the least stamp wins, then the least value |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -20,7 +22,10 @@
 //! Replicated Data Types" (2011), section 3; their deltas: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018).
 
 mod bounded_counter;
+mod chain;
+mod first_write_register;
 mod g_counter;
+mod lww_register;
 mod pn_counter;
 mod reset_counter;
 #[cfg(test)]
@@ -30,7 +35,9 @@ mod totals;
 use core::cmp::Ordering;
 
 pub use bounded_counter::{BoundedCounter, BoundedCounterOp};
+pub use first_write_register::FirstWriteRegister;
 pub use g_counter::GCounter;
+pub use lww_register::LwwRegister;
 pub use pn_counter::PnCounter;
 pub use reset_counter::{ResetCounter, ResetCounterOp};
 
