@@ -8,6 +8,8 @@
 //! | [`BoundedCounter`] | all count; never below 0, since a replica takes only what it has the rights to |
 //! | [`LwwRegister`] | the greatest stamp wins, then the greatest value |
 //! | [`FirstWriteRegister`] | the least stamp wins, then the least value |
+//! | [`Max`], [`Min`] | the greatest, the least wins |
+//! | [`OneWayFlag`] | once on, on for ever |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -23,9 +25,11 @@
 
 mod bounded_counter;
 mod chain;
+mod extremes;
 mod first_write_register;
 mod g_counter;
 mod lww_register;
+mod one_way_flag;
 mod pn_counter;
 mod reset_counter;
 #[cfg(test)]
@@ -35,9 +39,11 @@ mod totals;
 use core::cmp::Ordering;
 
 pub use bounded_counter::{BoundedCounter, BoundedCounterOp};
+pub use extremes::{Max, Min};
 pub use first_write_register::FirstWriteRegister;
 pub use g_counter::GCounter;
 pub use lww_register::LwwRegister;
+pub use one_way_flag::OneWayFlag;
 pub use pn_counter::PnCounter;
 pub use reset_counter::{ResetCounter, ResetCounterOp};
 
