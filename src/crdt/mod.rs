@@ -23,6 +23,6 @@ pub use join::{Verdict, join_dots};
 pub use lattice::{Crdt, Decompose, Lattice, NonCausal};
 pub use refused::Refused;
 pub use types::{
-    BoundedCounter, BoundedCounterOp, FirstWriteRegister, GCounter, LwwRegister, Max, Min, OneWayFlag, PnCounter, ResetCounter,
-    ResetCounterOp,
+    BoundedCounter, BoundedCounterOp, FirstWriteRegister, GCounter, GSet, LwwRegister, Max, Min, OneWayFlag, PnCounter,
+    ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
 };

@@ -10,6 +10,8 @@
 //! | [`FirstWriteRegister`] | the least stamp wins, then the least value |
 //! | [`Max`], [`Min`] | the greatest, the least wins |
 //! | [`OneWayFlag`] | once on, on for ever |
+//! | [`GSet`] | all elements stay |
+//! | [`TwoPhaseSet`] | a remove wins, for ever |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -28,6 +30,7 @@ mod chain;
 mod extremes;
 mod first_write_register;
 mod g_counter;
+mod g_set;
 mod lww_register;
 mod one_way_flag;
 mod pn_counter;
@@ -35,6 +38,7 @@ mod reset_counter;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod two_phase_set;
 
 use core::cmp::Ordering;
 
@@ -42,10 +46,12 @@ pub use bounded_counter::{BoundedCounter, BoundedCounterOp};
 pub use extremes::{Max, Min};
 pub use first_write_register::FirstWriteRegister;
 pub use g_counter::GCounter;
+pub use g_set::GSet;
 pub use lww_register::LwwRegister;
 pub use one_way_flag::OneWayFlag;
 pub use pn_counter::PnCounter;
 pub use reset_counter::{ResetCounter, ResetCounterOp};
+pub use two_phase_set::{TwoPhaseSet, TwoPhaseSetOp};
 
 /// The order of two values, from which of them has all of the other.
 const fn order(covers: bool, covered: bool) -> Option<Ordering> {
