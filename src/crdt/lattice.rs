@@ -86,13 +86,14 @@ pub trait Crdt: Lattice {
     fn read(&self) -> Self::Read;
 }
 
-/// A promise: the type mints no dots, so it may be stored as a value that is joined as a whole, inside another type or in
-/// a key-value store.
+/// A promise: what a write says does not depend on what the writer has written there before, so the type may be stored as a value
+/// that is joined as a whole, inside another type or in a key-value store.
 ///
-/// Never implement it for a type that numbers its own events (a set with removes, a multi-value register, a counter that
-/// resets). When the place where such a value is stored is deleted, the context inside is deleted too; the next write begins
-/// at the first number again. A replica that has seen the old event of that number takes the new one for it, and the write
-/// is lost. Such types nest as [dot stores](crate::crdt::DotStore) that share one context.
+/// Never implement it for a type that numbers its own events (a set with removes, a multi-value register), nor for one that goes on
+/// from its own last total (a counter of any kind). When the place where such a value is stored is deleted, its numbers and totals are
+/// deleted too, and the next write begins at the first again. A replica that has kept the old one of that number, or a greater total,
+/// takes the new one for known, and the write is lost. Types with numbers nest as [dot stores](crate::crdt::DotStore) that share one
+/// context; the store has counters of its own.
 pub trait NonCausal {}
 
 /// No information.

@@ -10,19 +10,26 @@
 //! join_dots          the one rule for which dots live on; the key-value store's rows are joined by it too
 //! ```
 //!
+//! | types | |
+//! |---|---|
+//! | that only grow | [`GCounter`], [`PnCounter`], [`ResetCounter`], [`BoundedCounter`], [`LwwRegister`], [`FirstWriteRegister`], [`Max`], [`Min`], [`OneWayFlag`], [`GSet`], [`TwoPhaseSet`] |
+//! | that remove | [`MvRegister`], [`EwFlag`], [`DwFlag`] |
+//!
 //! Nothing here knows keys, peers, disks or clocks.
 
+mod causal_types;
 mod dot_store;
+mod growing;
 mod join;
 mod lattice;
 mod refused;
-mod types;
 
+pub use causal_types::{CausalType, DwFlag, EwFlag, MvRegister};
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
-pub use join::{Verdict, join_dots};
-pub use lattice::{Crdt, Decompose, Lattice, NonCausal};
-pub use refused::Refused;
-pub use types::{
+pub use growing::{
     BoundedCounter, BoundedCounterOp, FirstWriteRegister, GCounter, GSet, LwwRegister, Max, Min, OneWayFlag, PnCounter,
     ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
 };
+pub use join::{Verdict, join_dots};
+pub use lattice::{Crdt, Decompose, Lattice, NonCausal};
+pub use refused::Refused;

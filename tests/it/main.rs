@@ -35,6 +35,7 @@ mod layers;
 mod local;
 #[cfg(all(feature = "redb", target_os = "linux"))]
 mod memory;
+mod non_causal;
 mod retention;
 mod shadow;
 mod streams;

@@ -133,6 +133,30 @@ impl Intervals {
         true
     }
 
+    /// The numbers that it has and `other` lacks.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        let mut theirs = other.list.iter().peekable();
+        for ours in &self.list {
+            let mut first = ours.first;
+            while theirs.next_if(|their| their.last < first).is_some() {}
+            // One that reaches beyond ours may cover some of the next as well: it stays.
+            while let Some(their) = theirs.peek().filter(|their| their.first <= ours.last) {
+                if first < their.first {
+                    left.push(first, their.first - 1);
+                }
+                first = their.last + 1;
+                if their.last >= ours.last || theirs.next().is_none() {
+                    break;
+                }
+            }
+            if first <= ours.last {
+                left.push(first, ours.last);
+            }
+        }
+        left
+    }
+
     /// Whether it has every number of `other`.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let mut ours = self.near(other).iter().peekable();

@@ -77,6 +77,16 @@ impl CausalContext {
         changed
     }
 
+    /// The events that it has and `other` lacks. Cost: linear in the intervals of both.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let left = |(replica, ours): (&ReplicaId, &Intervals)| {
+            let left = other.seen.get(replica).map_or_else(|| ours.clone(), |theirs| ours.minus(theirs));
+            (!left.is_empty()).then_some((*replica, left))
+        };
+        Self { seen: self.seen.iter().filter_map(left).collect() }
+    }
+
     /// Whether it has every event of `other`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

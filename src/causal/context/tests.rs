@@ -113,6 +113,9 @@ proptest! {
         let (ours, theirs) = (context(&a), context(&b));
         prop_assert_eq!(ours.covers(&theirs), a.is_superset(&b));
         prop_assert_eq!(ours.is_disjoint(&theirs), a.is_disjoint(&b));
+        let left = ours.minus(&theirs);
+        assert_invariant(&left);
+        prop_assert_eq!(dots_of(&left), a.difference(&b).copied().collect::<Model>());
         prop_assert_eq!(ours <= theirs, a.is_subset(&b));
         prop_assert_eq!(ours == theirs, a == b);
         prop_assert_eq!(ours < theirs, a.is_subset(&b) && a != b);

@@ -87,6 +87,10 @@ impl<V: Clone> DotStore for DotFun<V> {
         self.entries.iter().map(|(dot, _)| *dot)
     }
 
+    fn restrict(&self, keep: &impl Fn(Dot) -> bool) -> Self {
+        Self { entries: self.entries.iter().filter(|(dot, _)| keep(*dot)).cloned().collect() }
+    }
+
     fn join(&mut self, ours: &CausalContext, other: &Self, theirs: &CausalContext) -> bool {
         join_entries(&mut self.entries, ours, &other.entries, theirs, |(dot, _)| *dot)
     }

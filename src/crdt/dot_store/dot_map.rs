@@ -96,6 +96,10 @@ impl<K: Ord + Clone, S: DotStore> DotStore for DotMap<K, S> {
         self.stores.values().flat_map(S::dots)
     }
 
+    fn restrict(&self, keep: &impl Fn(Dot) -> bool) -> Self {
+        self.stores.iter().map(|(key, store)| (key.clone(), store.restrict(keep))).collect()
+    }
+
     fn join(&mut self, ours: &CausalContext, other: &Self, theirs: &CausalContext) -> bool {
         let mut changed = false;
         // Who has seen nothing has removed nothing: the keys that only we have stay as they are.

@@ -77,6 +77,10 @@ impl DotStore for DotSet {
         self.iter()
     }
 
+    fn restrict(&self, keep: &impl Fn(Dot) -> bool) -> Self {
+        Self { dots: self.dots.iter().copied().filter(|dot| keep(*dot)).collect() }
+    }
+
     fn join(&mut self, ours: &CausalContext, other: &Self, theirs: &CausalContext) -> bool {
         join_entries(&mut self.dots, ours, &other.dots, theirs, |dot| *dot)
     }

@@ -43,6 +43,10 @@ pub trait DotStore: Clone + Default {
     /// Its dots, in no particular order.
     fn dots(&self) -> impl Iterator<Item = Dot> + '_;
 
+    /// The part with those dots that `keep` names.
+    #[must_use]
+    fn restrict(&self, keep: &impl Fn(Dot) -> bool) -> Self;
+
     /// Joins the store of someone who has seen `theirs` into this one, of which the holder has seen `ours`. A dot lives on
     /// if both hold it, or one does and the other has not seen it. Returns whether the store changed, exactly.
     ///

@@ -112,7 +112,7 @@ impl From<ResetCounter> for (PnCounter, PnCounter) {
 mod tests {
     use super::ResetCounterOp::{Add, Reset};
     use super::*;
-    use crate::crdt::types::tests::{A, B, assert_refused, assert_type, assert_unreadable, reachable};
+    use crate::crdt::growing::tests::{A, B, assert_refused, assert_type, assert_unreadable, reachable};
 
     #[test]
     fn it_is_a_lattice_whose_deltas_say_what_its_operations_do() {

@@ -19,6 +19,8 @@
 //! A replica writes under its own id alone, at one place at a time. Two copies of it that both go on (a restored backup, a clone
 //! that was written to) count the same totals twice, and of two adds only the greater is left: such a copy needs a new id.
 //!
+//! The counters are not [`NonCausal`](crate::crdt::NonCausal): they go on from their own totals. The others are.
+//!
 //! Values and stamps are `Ord`, so floats do not compile. Wrap them in a type with a total order, and choose there what `NaN`
 //! and `-0.0` are. `==` must agree with that order, as `Ord` demands.
 //!
@@ -90,8 +92,6 @@ macro_rules! product {
             }
         }
 
-        impl<$($generics)*> $crate::crdt::NonCausal for $type {}
-
         impl<$($generics)*> Default for $type {
             fn default() -> Self {
                 $crate::crdt::Lattice::bottom()
@@ -101,7 +101,7 @@ macro_rules! product {
         impl<$($generics)*> PartialOrd for $type {
             fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
                 let order = Some(core::cmp::Ordering::Equal);
-                $(let order = $crate::crdt::types::order_of_both(order, self.$field.partial_cmp(&other.$field));)+
+                $(let order = $crate::crdt::growing::order_of_both(order, self.$field.partial_cmp(&other.$field));)+
                 order
             }
         }

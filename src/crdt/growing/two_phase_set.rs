@@ -163,7 +163,7 @@ impl<T> From<TwoPhaseSet<T>> for Vec<(T, bool)> {
 mod tests {
     use super::TwoPhaseSetOp::{Insert, Remove};
     use super::*;
-    use crate::crdt::types::tests::{assert_type, assert_unreadable, reachable};
+    use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
 
     #[test]
     fn it_is_a_lattice_whose_deltas_say_what_its_operations_do() {

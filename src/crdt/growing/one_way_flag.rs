@@ -18,6 +18,8 @@ pub struct OneWayFlag {
 
 product!([] OneWayFlag: on);
 
+impl crate::crdt::NonCausal for OneWayFlag {}
+
 impl OneWayFlag {
     /// Off.
     #[must_use]
@@ -63,7 +65,7 @@ impl Crdt for OneWayFlag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crdt::types::tests::{assert_type, assert_unreadable, reachable};
+    use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
 
     #[test]
     fn it_is_a_lattice_whose_deltas_say_what_its_operations_do() {

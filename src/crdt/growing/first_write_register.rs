@@ -27,6 +27,8 @@ pub struct FirstWriteRegister<T, S> {
 
 product!([T: Ord + Clone, S: Ord + Clone] FirstWriteRegister<T, S>: written);
 
+impl<T, S> crate::crdt::NonCausal for FirstWriteRegister<T, S> {}
+
 impl<T: Ord + Clone, S: Ord + Clone> FirstWriteRegister<T, S> {
     /// Unset.
     #[must_use]
@@ -79,7 +81,7 @@ impl<T: Ord + Clone + Debug, S: Ord + Clone + Debug> Crdt for FirstWriteRegister
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crdt::types::tests::{assert_type, assert_unreadable, reachable};
+    use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
 
     const WRITES: [(u8, Option<u8>); 6] =
         [(0, None), (0, Some(1)), (1, None), (1, Some(0)), (u8::MAX - 1, Some(1)), (u8::MAX, Some(u8::MAX))];

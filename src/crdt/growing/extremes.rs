@@ -33,6 +33,10 @@ pub struct Min<T> {
 product!([T: Ord + Clone] Max<T>: greatest);
 product!([T: Ord + Clone] Min<T>: least);
 
+impl<T> crate::crdt::NonCausal for Max<T> {}
+
+impl<T> crate::crdt::NonCausal for Min<T> {}
+
 impl<T: Ord + Clone> Max<T> {
     /// Unset.
     #[must_use]
@@ -122,7 +126,7 @@ impl<T: Ord + Clone + Debug> Crdt for Min<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crdt::types::tests::{assert_type, assert_unreadable, reachable};
+    use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
 
     const VALUES: [Option<u8>; 5] = [None, Some(0), Some(1), Some(u8::MAX - 1), Some(u8::MAX)];
 

@@ -135,7 +135,7 @@ impl<T> From<GSet<T>> for Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crdt::types::tests::{assert_type, assert_unreadable, reachable};
+    use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
 
     #[test]
     fn it_is_a_lattice_whose_deltas_say_what_its_operations_do() {

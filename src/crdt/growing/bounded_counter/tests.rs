@@ -6,7 +6,7 @@ use proptest::test_runner::RngSeed;
 
 use super::BoundedCounterOp::{Grant, Take, Transfer};
 use super::*;
-use crate::crdt::types::tests::{A, B, assert_refused, assert_type, assert_unreadable, reachable};
+use crate::crdt::growing::tests::{A, B, assert_refused, assert_type, assert_unreadable, reachable};
 
 const C: ReplicaId = ReplicaId::from_u128(3);
 

@@ -1,0 +1,94 @@
+//! A register that shows every concurrent write.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::causal_type::{causal_type, remove, write};
+use crate::causal::ReplicaId;
+use crate::crdt::{Causal, Crdt, DotFun, Refused};
+
+/// A value that is overwritten; of concurrent writes, all are there until somebody writes over what he has seen.
+///
+/// | concurrent | outcome |
+/// |---|---|
+/// | write, write | both values |
+/// | write, clear | the value that was written |
+///
+/// No clock decides anything. Two concurrent writes of equal values are two values.
+///
+/// ```
+/// use tombolo::causal::ReplicaId;
+/// use tombolo::crdt::{Lattice, MvRegister};
+///
+/// let (a, b) = (ReplicaId::from_u128(1), ReplicaId::from_u128(2));
+/// let (mut phone, mut laptop) = (MvRegister::bottom(), MvRegister::bottom());
+/// let from_phone = phone.set(a, "tea").unwrap();
+/// let from_laptop = laptop.set(b, "coffee").unwrap();
+/// phone.join(&from_laptop);
+/// laptop.join(&from_phone);
+/// assert_eq!(phone.values().collect::<Vec<_>>(), [&"tea", &"coffee"]);
+///
+/// let decided = laptop.set(b, "both").unwrap();
+/// phone.join(&decided);
+/// assert_eq!(phone.values().collect::<Vec<_>>(), [&"both"]);
+/// ```
+///
+/// Cost: linear in the concurrent values. Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), section 7.4.3.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent, bound(serialize = "T: Serialize + Clone", deserialize = "T: Deserialize<'de> + Clone"))]
+pub struct MvRegister<T>(Causal<DotFun<T>>);
+
+causal_type!([T: Clone + PartialEq] MvRegister<T>, DotFun<T>);
+
+impl<T: Clone + PartialEq> MvRegister<T> {
+    /// Writes a value at replica `me`, over all that are seen. Returns the delta.
+    ///
+    /// # Errors
+    /// [`Refused::Exhausted`].
+    pub fn set(&mut self, me: ReplicaId, value: T) -> Result<Self, Refused> {
+        let seen: Vec<_> = self.0.store().iter().map(|(dot, _value)| dot).collect();
+        write(&mut self.0, me, seen, |dot| DotFun::from_iter([(dot, value)])).map(Self)
+    }
+
+    /// Removes all values that are seen. Returns the delta.
+    #[must_use = "the delta is to be sent to the other replicas"]
+    pub fn clear(&mut self) -> Self {
+        let seen = self.0.store().iter().map(|(dot, _value)| dot).collect();
+        Self(remove(&mut self.0, seen))
+    }
+
+    /// The concurrent values, sorted by writer: the same everywhere. None: never written, or cleared.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &T> + '_ {
+        self.0.store().iter().map(|(_dot, value)| value)
+    }
+
+    /// Whether there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.store().is_empty()
+    }
+}
+
+impl<T: Clone + PartialEq> Default for MvRegister<T> {
+    fn default() -> Self {
+        Self(Causal::new(DotFun::new(), crate::causal::CausalContext::new()))
+    }
+}
+
+/// `Some`: write it. `None`: clear. Reads all values.
+impl<T: Clone + PartialEq + core::fmt::Debug> Crdt for MvRegister<T> {
+    type Op = Option<T>;
+    type Read = Vec<T>;
+
+    fn apply(&mut self, op: &Self::Op, me: ReplicaId) -> Result<Self, Refused> {
+        match op {
+            Some(value) => self.set(me, value.clone()),
+            None => Ok(self.clear()),
+        }
+    }
+
+    fn read(&self) -> Self::Read {
+        self.values().cloned().collect()
+    }
+}
