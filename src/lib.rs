@@ -34,7 +34,7 @@
 //! ```
 //!
 //! [`kv`] is the store. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`] and [`codec`] are pure, and need
-//! `alloc` only. `docs/architecture.md` draws the whole.
+//! `alloc` only. With [`laws`] you prove a CRDT of your own. `docs/architecture.md` draws the whole.
 //!
 //! # Features
 //!
@@ -49,6 +49,7 @@ pub mod codec;
 pub mod crdt;
 #[cfg(feature = "std")]
 pub mod kv;
+pub mod laws;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "std")]

@@ -3,8 +3,8 @@
 use core::fmt;
 use std::collections::BTreeSet;
 
-use super::rng::Rng;
 use super::schema::{CellId, Kind, Schema, ScopeId};
+use crate::laws::Rng;
 
 /// One operation of a transaction. Later operations of a transaction see the earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use core::fmt;
 
 use super::op::{Generator, Op};
 use super::oracle::{At, Cut, REPLICAS_MAX};
-use super::rng::Rng;
 use super::schema::{CellId, Schema};
 use crate::causal::ReplicaId;
+use crate::laws::Rng;
 
 /// One step of a history. Replicas are numbered from 0; the steps that others refer to, by their place in the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,8 +26,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::rng::Rng;
 use super::schema::{Kind, Schema};
+use crate::laws::Rng;
 use forks::Forks;
 use world::World;
 

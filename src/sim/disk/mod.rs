@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-use super::rng::Rng;
+use crate::laws::Rng;
 use op::{Op, survivors};
 
 /// What a disk writes at once: a sector is old or new after a power loss, never in between.

@@ -4,7 +4,7 @@ use core::ops::Range;
 use std::sync::Arc;
 
 use super::SECTOR;
-use crate::sim::rng::Rng;
+use crate::laws::Rng;
 
 /// One operation.
 #[derive(Debug, Clone)]
