@@ -3,7 +3,6 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 
@@ -355,7 +354,7 @@ pub(super) fn caught<T: Crdt + Debug>(
     std::panic::catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| String::from(*text));
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Broken::new("no panic", String::from("no panic"), text))
+        Err(Broken::new("no panic", "no panic".into(), text))
     })
 }
 
