@@ -17,6 +17,8 @@ pub struct Event<Op> {
     pub(super) number: usize,
     /// What its replica knew when it was done.
     pub(super) seen: BTreeSet<usize>,
+    /// Whether its replica then knew all that those before it had known.
+    pub(super) on_whole: bool,
 }
 
 /// The operations whose deltas or states have reached a replica, however they came.
@@ -57,6 +59,13 @@ impl<Op> Visible<Op> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+
+    /// Whether all that was known when one of them was done is among them, and was when that one was done: only then the
+    /// order of what was known says what each of them has seen.
+    pub(super) fn is_whole(&self) -> bool {
+        let is_whole = |event: &Event<Op>| event.on_whole && event.seen.iter().all(|before| self.events.contains_key(before));
+        self.events.values().all(|event| is_whole(event))
     }
 
     pub(super) fn add(&mut self, other: &Self) {
