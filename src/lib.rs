@@ -29,11 +29,11 @@
 //! # Layers
 //!
 //! ```text
-//!  kv ────▶ crdt ──▶ causal ──▶ codec          sim checks kv against an oracle
+//!  kv ────▶ crdt ──▶ causal ──▶ codec          sim checks kv against an oracle, laws check a crdt
 //!   └─────▶ storage ───────────▶ codec          system: clock, randomness, files
 //! ```
 //!
-//! [`kv`] is the store. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`] and [`codec`] are pure, and need
+//! [`kv`] is the store. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`], [`codec`] and [`laws`] are pure, and need
 //! `alloc` only. With [`laws`] you prove a CRDT of your own. `docs/architecture.md` draws the whole.
 //!
 //! # Features

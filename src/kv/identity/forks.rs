@@ -31,7 +31,7 @@ pub(crate) fn check_claims<'a>(space: &Space, meta: &Meta, claims: impl IntoIter
     for claim in claims {
         let is_me = Some(claim.id) == me;
         let forked = match (claim.points, meta.index(claim.id)) {
-            (Some(theirs), Some(_me)) if is_me => own_points_near(space, theirs)?.differ(theirs),
+            (Some(theirs), Some(_own)) if is_me => own_points_near(space, theirs)?.differ(theirs),
             (Some(theirs), Some(index)) => meta.points(index).and_then(|ours| ours.differ(theirs)),
             _nothing_to_compare => None,
         };
