@@ -44,6 +44,12 @@ pub enum ValueError {
         /// What the type's `Deserialize` said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The bytes are a value of the type, which is written as other bytes.
+    #[error("not the bytes that the value is written as")]
+    NotCanonical {
+        /// The first byte that differs.
+        source: DecodeError,
+    },
 }
 
 /// Writes a value. Whatever it returns, [`check`] accepts.
@@ -68,6 +74,34 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, ValueError>
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
     check(bytes).map_err(|source| ValueError::Malformed { source })?;
     rmp_serde::from_slice(bytes).map_err(|source| ValueError::Mismatched { source: source.into() })
+}
+
+/// Reads a value that is all of `bytes`, if [`to_bytes`] writes it as just these bytes.
+///
+/// MessagePack has several forms of most values: a 7 in one byte or in nine, a struct with its fields in any order, or as an array.
+/// [`from_bytes`] takes them all, so a peer can make many byte strings of one value. Use this one before what was decoded, or
+/// its bytes, are hashed, compared, signed or called canonical; use [`from_bytes`] where schemas evolve, since bytes of an older
+/// schema are mostly not those of the newer one.
+///
+/// ```
+/// use tombolo::codec::msgpack::{ValueError, from_bytes, from_canonical_bytes};
+/// assert_eq!(from_canonical_bytes::<u64>(&[7]).unwrap(), 7);
+/// assert_eq!(from_bytes::<u64>(&[0xcd, 0, 7]).unwrap(), 7);
+/// assert!(matches!(from_canonical_bytes::<u64>(&[0xcd, 0, 7]), Err(ValueError::NotCanonical { .. })));
+/// ```
+///
+/// # Errors
+/// [`ValueError::NotCanonical`], and those of [`from_bytes`] and [`to_bytes`].
+///
+/// Cost: the value is written once more, about as much again as reading it, with memory for a second copy of the bytes.
+pub fn from_canonical_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
+    let value = from_bytes(bytes)?;
+    let canonical = to_bytes(&value)?;
+    if canonical == bytes {
+        return Ok(value);
+    }
+    let same = canonical.iter().zip(bytes).take_while(|(ours, theirs)| ours == theirs).count();
+    Err(ValueError::NotCanonical { source: DecodeError::new(same, "another form of the same value") })
 }
 
 /// Checks that bytes are exactly one MessagePack value: every length within the input, text in UTF-8, nested at most

@@ -157,6 +157,27 @@ fn another_type_is_said_to_be_one() {
     assert!(matches!(from_bytes::<u8>(b"\xcd\x01\x00"), Err(ValueError::Mismatched { .. })));
 }
 
+#[test]
+fn only_the_bytes_that_a_value_is_written_as_are_canonical() {
+    let value = Older { title: "Groceries".into(), color: Color::Plain };
+    let bytes = to_bytes(&value).unwrap();
+    assert_eq!(from_canonical_bytes::<Older>(&bytes).unwrap(), value);
+    let by_position = b"\x92\xa9Groceries\xa5Plain";
+    let in_another_order = b"\x82\xa5color\xa5Plain\xa5title\xa9Groceries";
+    let long_text = b"\x82\xa5title\xd9\x09Groceries\xa5color\xa5Plain";
+    for other in [&by_position[..], in_another_order, long_text] {
+        assert_eq!(from_bytes::<Older>(other).unwrap(), value);
+        assert!(matches!(from_canonical_bytes::<Older>(other), Err(ValueError::NotCanonical { .. })));
+    }
+    for long in [&[0xcc, 7][..], &[0xcd, 0, 7], &[0xce, 0, 0, 0, 7], &[0xd0, 7], &[0xd3, 0, 0, 0, 0, 0, 0, 0, 7]] {
+        assert_eq!(from_bytes::<u64>(long).unwrap(), 7);
+        let Err(ValueError::NotCanonical { source }) = from_canonical_bytes::<u64>(long) else { panic!("{long:x?}") };
+        assert_eq!(source.at, 0);
+    }
+    assert!(matches!(from_canonical_bytes::<u8>(&[7, 7]), Err(ValueError::Malformed { .. })));
+    assert!(matches!(from_canonical_bytes::<u8>(b"\xa1a"), Err(ValueError::Mismatched { .. })));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
