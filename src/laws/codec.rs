@@ -42,6 +42,13 @@ impl<T: Crdt + Debug> Codec<T> {
             self.accept(bytes.get(..len).unwrap_or_default(), other)?;
             tried += 1;
         }
+        for at in 0..bytes.len() {
+            let (head, tail) = bytes.split_at(at);
+            let Some((byte, tail)) = tail.split_first() else { continue };
+            let Some(longer) = rng.pick(&longer_forms(*byte)).cloned() else { continue };
+            self.accept(&[head, &longer, tail].concat(), other)?;
+            tried += 1;
+        }
         for _ in 0..16 {
             let mut mutated = bytes.clone();
             for _ in 0..1 + rng.index(2) {
@@ -60,6 +67,11 @@ impl<T: Crdt + Debug> Codec<T> {
 
     fn accept(&self, bytes: &[u8], other: &T) -> Result<(), Broken> {
         let Ok(state) = (self.read)(bytes) else { return Ok(()) };
+        let again = self.bytes(&state)?;
+        if again != bytes {
+            let observed = format!("{again:x?}, from the accepted bytes of {state:?}");
+            return Err(Broken::new("canonical bytes", format!("{bytes:x?}"), observed));
+        }
         self.pass(&state).map_err(|broken| Broken {
             law: "accepted bytes",
             observed: format!("{}, from the bytes {bytes:x?}", broken.observed),
@@ -72,5 +84,22 @@ impl<T: Crdt + Debug> Codec<T> {
         // Whether they are equal is not a law of forged states; that all of it returns is.
         drop((joined.read(), state.read(), joined == state));
         Ok(())
+    }
+}
+
+/// What a byte could be spelled as at greater length, where it is a number, a length or a count: the next two widths of
+/// MessagePack, and a varint with a zero behind it.
+fn longer_forms(byte: u8) -> Vec<Vec<u8>> {
+    let (count, len) = (byte & 0x0f, byte & 0x1f);
+    match byte {
+        0x80..=0x8f => [&[0xde, 0, count][..], &[0xdf, 0, 0, 0, count]].map(Vec::from).into(),
+        0x90..=0x9f => [&[0xdc, 0, count][..], &[0xdd, 0, 0, 0, count]].map(Vec::from).into(),
+        0xa0..=0xbf => [&[0xd9, len][..], &[0xda, 0, len]].map(Vec::from).into(),
+        0x00..=0x7f => [&[0xcc, byte][..], &[0xcd, 0, byte], &[0xd0, byte], &[byte | 0x80, 0]].map(Vec::from).into(),
+        0xe0..=0xff => [&[0xd0, byte][..], &[0xd1, 0xff, byte]].map(Vec::from).into(),
+        0xc4 | 0xcc | 0xd0 | 0xd9 => [[byte + 1, 0]].map(Vec::from).into(),
+        0xc5 | 0xcd | 0xd1 | 0xda | 0xdc | 0xde => [[byte + 1, 0, 0]].map(Vec::from).into(),
+        0xce | 0xd2 => [[byte + 1, 0, 0, 0, 0]].map(Vec::from).into(),
+        _ => Vec::new(),
     }
 }

@@ -127,8 +127,11 @@ impl<T: Crdt + Debug> Suite<T> {
     }
 
     /// Checks its bytes, as a store would keep it. Each restart goes through them; equal states have equal bytes, whatever the
-    /// order of arrival; bytes cut short or changed never panic, and what is accepted of them is a state that is read again
-    /// from its own bytes, and can be joined.
+    /// order of arrival; bytes cut short, changed or spelled at greater length never panic, and what is accepted of them is what
+    /// the state that they are read as is written as again (so no two byte strings are one state), and can be joined.
+    ///
+    /// They are read by [`from_canonical_bytes`](msgpack::from_canonical_bytes), since MessagePack alone takes many forms of a
+    /// value: do the same before you hash what you received.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn codec(self) -> Self
@@ -137,11 +140,11 @@ impl<T: Crdt + Debug> Suite<T> {
     {
         self.codec_of(
             |state| msgpack::to_bytes(state).map_err(|error| error.to_string()),
-            |bytes| msgpack::from_bytes(bytes).map_err(|error| error.to_string()),
+            |bytes| msgpack::from_canonical_bytes(bytes).map_err(|error| error.to_string()),
         )
     }
 
-    /// The same for bytes of another format. An error is the text of it.
+    /// The same for bytes of another format. An error is the text of it. `read` must refuse what `write` would not have written.
     #[must_use]
     pub fn codec_of(
         mut self,

@@ -1,10 +1,13 @@
 //! A register of which the latest write is read, and a register by stamp.
 
 use alloc::collections::BTreeSet;
+use alloc::string::ToString;
 
 use serde::{Deserialize, Serialize};
 
+use super::NONE;
 use crate::causal::ReplicaId;
+use crate::codec::msgpack;
 use crate::crdt::{Causal, Crdt, DotFun, DotStore, Lattice, Refused};
 use crate::laws::{Rng, Suite, Visible};
 
@@ -118,8 +121,19 @@ impl<const FAULT: u8> Crdt for Stamped<FAULT> {
     }
 }
 
+/// Without a specification: the algebra alone.
+pub(super) fn unspecified<const FAULT: u8>() -> Suite<Stamped<FAULT>> {
+    Suite::new(|rng: &mut Rng| (u8::try_from(rng.below(4)).unwrap(), u8::try_from(rng.below(3)).unwrap()))
+}
+
 pub(super) fn stamped<const FAULT: u8>() -> Suite<Stamped<FAULT>> {
-    let op = |rng: &mut Rng| (u8::try_from(rng.below(4)).unwrap(), u8::try_from(rng.below(3)).unwrap());
-    let spec = |visible: &Visible<(u8, u8)>| visible.iter().map(|event| event.op).max().map(|(_, value)| value);
-    Suite::new(op).spec(spec)
+    unspecified().spec(|visible| visible.iter().map(|event| event.op).max().map(|(_, value)| value))
+}
+
+/// The right one, whose reader takes what is never written.
+pub(super) fn lenient() -> Suite<Stamped<NONE>> {
+    stamped().codec_of(
+        |state| msgpack::to_bytes(state).map_err(|error| error.to_string()),
+        |bytes| msgpack::from_bytes(bytes).map_err(|error| error.to_string()),
+    )
 }

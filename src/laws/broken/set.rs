@@ -3,12 +3,13 @@
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
 use super::NONE;
 use crate::causal::{CausalContext, Dot, ReplicaId};
-use crate::crdt::{Causal, Crdt, DotMap, DotSet, DotStore, Lattice, Refused};
+use crate::crdt::{Causal, Crdt, Decompose, DotMap, DotSet, DotStore, Lattice, Refused};
 use crate::laws::{Rng, Suite, Visible};
 
 /// The delta of a remove leaves out what was removed: the operation and its delta differ.
@@ -25,6 +26,9 @@ pub(super) const DOT_REUSED: u8 = 5;
 pub(super) const CONTEXT_FORGOTTEN: u8 = 6;
 /// `==` compares what waits to be sent.
 pub(super) const LOCAL_IN_EQUALITY: u8 = 7;
+
+/// The difference brings what is live and was not seen, by the numbers of both: it leaves out what was deleted.
+pub(super) const DELETES_NOT_IN_MINUS: u8 = 8;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Set<const FAULT: u8> {
@@ -76,6 +80,27 @@ impl<const FAULT: u8> Lattice for Set<FAULT> {
             self.causal = Causal::bottom();
         }
         changed
+    }
+}
+
+impl<const FAULT: u8> PartialOrd for Set<FAULT> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.causal.partial_cmp(&other.causal)
+    }
+}
+
+impl<const FAULT: u8> Decompose for Set<FAULT> {
+    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
+        self.causal.parts().map(Self::of)
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let minus = self.causal.minus(&other.causal);
+        if FAULT != DELETES_NOT_IN_MINUS {
+            return Self::of(minus);
+        }
+        let unseen = self.causal.context().minus(other.causal.context());
+        Self::of(Causal::new(minus.store().clone(), unseen))
     }
 }
 
@@ -132,13 +157,13 @@ fn spec(visible: &Visible<Op>) -> BTreeSet<u8> {
 }
 
 pub(super) fn suite<const FAULT: u8>() -> Suite<Set<FAULT>> {
-    Suite::new(op).spec(spec)
+    Suite::new(op).spec(spec).order().decompose()
 }
 
 /// The set without what is local, so that its bytes say what it is.
 pub(super) fn suite_with_bytes() -> Suite<Set<NONE>> {
     suite().codec_of(
         |set| crate::codec::msgpack::to_bytes(&set.causal).map_err(|error| error.to_string()),
-        |bytes| crate::codec::msgpack::from_bytes(bytes).map(Set::of).map_err(|error| error.to_string()),
+        |bytes| crate::codec::msgpack::from_canonical_bytes(bytes).map(Set::of).map_err(|error| error.to_string()),
     )
 }
