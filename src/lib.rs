@@ -34,11 +34,12 @@
 //! ```
 //!
 //! [`kv`] is the store. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`], [`codec`] and [`laws`] are pure, and need
-//! `alloc` only. With [`laws`] you prove a CRDT of your own. `docs/architecture.md` draws the whole.
+//! `alloc` only. With [`laws`] you prove a CRDT of your own: `docs/testing.md`. `docs/architecture.md` draws the whole.
 //!
 //! # Features
 //!
-//! `redb` (default): durable files. `std` (by `redb`): the store. `stream`: a watch is a `Stream`. `sim`: the oracle. Minimum Rust: 1.95.
+//! `redb` (default): durable files. `std` (by `redb`): the store. `stream`: a watch is a `Stream`. `proptest`: strategies for states and
+//! histories of CRDTs. `sim`: the oracle. Minimum Rust: 1.95.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -50,6 +51,8 @@ pub mod crdt;
 #[cfg(feature = "std")]
 pub mod kv;
 pub mod laws;
+#[cfg(feature = "proptest")]
+pub mod proptest;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "std")]

@@ -55,7 +55,7 @@
 //!
 //! A specification is a function of the operations that have reached a replica ([`Visible`]): by a state, all that its sender
 //! knew; by a delta, its own alone, whether those before it have arrived or not. Where an entry is a total, as in a counter, the
-//! delta brings what its replica did before as well: say so with [`Suite::reach`].
+//! delta brings what its replica did before as well: say so with [`Suite::reach`], or [`Suite::brings`].
 //!
 //! | to check | use |
 //! |---|---|
@@ -80,7 +80,10 @@ mod visible;
 pub use failure::Failure;
 pub use report::{Report, Situation};
 pub use rng::Rng;
+pub use run::replica_id;
 pub use slices::{decompose_laws, join_laws, order_laws};
-pub use step::Step;
+#[cfg(feature = "proptest")]
+pub(crate) use step::draw;
+pub use step::{Step, Trace};
 pub use suite::{Reach, Suite};
 pub use visible::{Event, Visible};

@@ -8,7 +8,7 @@ use core::fmt::Debug;
 
 use super::slices::{Broken, check_join, equal, joined};
 use super::step::Name;
-use super::suite::{Reach, Suite};
+use super::suite::Suite;
 use super::{Event, Report, Rng, Situation, Step, Visible};
 use crate::causal::ReplicaId;
 use crate::crdt::Crdt;
@@ -18,9 +18,13 @@ const SAMPLE: usize = 6;
 /// All orders of so many last deltas.
 const PERMUTED_MAX: usize = 5;
 
-/// Two replicas have the same low half, and ids do not order as the replicas do.
-fn id(slot: usize) -> ReplicaId {
-    ReplicaId::from_u128([0x2_0000, 0x1_0000, 0x3_0001, 0x1, 0x5_0000, 0x4_0001].get(slot).copied().unwrap_or(slot as u128))
+/// The id of a replica of a [`Suite`]'s histories, by its number: for operations that name one. Some are equal in the low half
+/// of their bits, some in the high half, and they do not order as the replicas do.
+#[must_use]
+pub fn replica_id(number: usize) -> ReplicaId {
+    const HIGH: u128 = 1 << 64;
+    let ids = [2 * HIGH + 7, HIGH + 7, 2 * HIGH + 1, 7, u128::MAX, u128::MAX - HIGH];
+    ReplicaId::from_u128(ids.get(number).copied().unwrap_or(number as u128))
 }
 
 struct Replica<T: Crdt> {
@@ -120,30 +124,26 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
     fn apply(&mut self, number: usize, at: usize, op: &T::Op) -> Result<(), Broken> {
         let Some(replica) = self.replicas.get_mut(&at) else { return Ok(()) };
         let before = replica.state.clone();
-        let Ok(delta) = replica.state.apply(op, id(at)) else {
+        let Ok(delta) = replica.state.apply(op, replica_id(at)) else {
             self.report.meet(Situation::Refused);
             return equal("refused operations change nothing", &replica.state, &before, &format!("after {op:?}"));
         };
         let after = replica.state.clone();
         let seen = replica.visible.events.keys().copied().collect();
         let on_whole = replica.visible.is_whole();
-        let event = Rc::new(Event { op: op.clone(), replica: id(at), number, seen, on_whole });
+        let event = Rc::new(Event { op: op.clone(), replica: replica_id(at), number, seen, on_whole });
         if self.all.len() > replica.visible.len() {
             self.report.meet(Situation::Concurrent);
         }
         if replica.cloned {
             self.report.meet(Situation::Clone);
         }
+        let mut brings = replica.visible.clone();
+        brings.events.retain(|_, earlier| (self.suite.brings)(&replica.visible, earlier, &event));
+        brings.events.insert(number, Rc::clone(&event));
         replica.visible.events.insert(number, Rc::clone(&event));
         replica.last_op = number;
         self.all.events.insert(number, event);
-        let mut brings = Visible::new();
-        brings.events = replica.visible.events.iter().map(|(number, event)| (*number, Rc::clone(event))).collect();
-        match self.suite.reach {
-            Reach::Operation => brings.events.retain(|other, _| *other == number),
-            Reach::Replica => brings.events.retain(|_, event| event.replica == id(at)),
-            Reach::Everything => {}
-        }
         self.check_delta(&before, &delta, &after, at, op)?;
         self.messages.insert(number, Message { state: delta, brings, from: at, is_delta: true });
         self.check_replica(at)

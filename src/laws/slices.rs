@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt::Debug;
 
+use super::{Failure, Step};
 use crate::crdt::{Decompose, Lattice};
 
 /// A law that does not hold, and the values that show it.
@@ -19,6 +20,12 @@ pub(super) struct Broken {
 impl Broken {
     pub(super) const fn new(law: &'static str, expected: String, observed: String) -> Self {
         Self { law, expected, observed }
+    }
+
+    /// With the history that shows it.
+    pub(super) fn of<Op>(self, seed: u64, case: u64, trace: Vec<(usize, Step<Op>)>) -> Failure<Op> {
+        let Self { law, expected, observed } = self;
+        Failure { law, seed, case, trace, expected, observed }
     }
 }
 

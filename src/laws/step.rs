@@ -62,6 +62,37 @@ pub enum Step<Op> {
     },
 }
 
+#[cfg(feature = "proptest")]
+impl Step<()> {
+    /// The same, with an operation where there is one.
+    pub(crate) fn with<Op>(&self, op: impl FnOnce() -> Op) -> Step<Op> {
+        match self {
+            Self::Apply { at, op: () } => Step::Apply { at: *at, op: op() },
+            Self::Send { from } => Step::Send { from: *from },
+            Self::Sync { from, to } => Step::Sync { from: *from, to: *to },
+            Self::Deliver { message, to } => Step::Deliver { message: *message, to: *to },
+            Self::Group { messages, to } => Step::Group { messages: messages.clone(), to: *to },
+            Self::Restart { at } => Step::Restart { at: *at },
+            Self::Clone { of, to } => Step::Clone { of: *of, to: *to },
+        }
+    }
+}
+
+/// A history: steps, with the numbers by which later ones name them. Leaving out a step leaves the others as they are.
+#[derive(Debug, Clone)]
+pub struct Trace<Op> {
+    /// How many replicas it starts with: 1 to 4.
+    pub replicas: usize,
+    /// Numbers and steps, ascending.
+    pub steps: Vec<(usize, Step<Op>)>,
+}
+
+impl<Op: Debug> fmt::Display for Trace<Op> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|(number, step)| writeln!(f, "  {number:3}  {step}"))
+    }
+}
+
 /// The name of a replica: A, B, C …
 pub(super) struct Name(pub(super) usize);
 
@@ -86,11 +117,17 @@ impl<Op: Debug> fmt::Display for Step<Op> {
     }
 }
 
-/// Draws a history: its number of replicas and its steps.
-pub(super) struct Draw<'a, Op> {
-    pub(super) rng: &'a mut Rng,
-    pub(super) ops: &'a dyn Fn(&mut Rng) -> Op,
-    pub(super) steps: Vec<Step<Op>>,
+/// Draws a history: its number of replicas, if it is not given, and its steps.
+pub(crate) fn draw<Op>(rng: &mut Rng, ops: &dyn Fn(&mut Rng) -> Op, replicas: Option<usize>) -> Trace<Op> {
+    let drawn = 2 + rng.index(REPLICAS_MAX - 1);
+    let replicas = replicas.unwrap_or(drawn);
+    Trace { replicas, steps: (1..).zip(Draw::new(rng, ops, replicas).draw()).collect() }
+}
+
+struct Draw<'a, Op> {
+    rng: &'a mut Rng,
+    ops: &'a dyn Fn(&mut Rng) -> Op,
+    steps: Vec<Step<Op>>,
     /// Which step made a message, and where.
     messages: Vec<(usize, usize)>,
     slots: usize,
@@ -99,12 +136,12 @@ pub(super) struct Draw<'a, Op> {
 }
 
 impl<'a, Op> Draw<'a, Op> {
-    pub(super) fn new(rng: &'a mut Rng, ops: &'a dyn Fn(&mut Rng) -> Op, replicas: usize) -> Self {
+    fn new(rng: &'a mut Rng, ops: &'a dyn Fn(&mut Rng) -> Op, replicas: usize) -> Self {
         Self { rng, ops, steps: Vec::new(), messages: Vec::new(), slots: replicas, split: None }
     }
 
     /// The steps of a whole history.
-    pub(super) fn draw(mut self) -> Vec<Step<Op>> {
+    fn draw(mut self) -> Vec<Step<Op>> {
         let count = 4 + self.rng.index(if self.rng.clone().chance(50) { 10 } else { 30 });
         // Some histories are mostly full states, some mostly deltas, some mostly operations: each finds other faults.
         let weights: [usize; 7] =

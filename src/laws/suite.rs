@@ -12,8 +12,8 @@ use super::codec::Codec;
 use super::run::caught;
 use super::shrink::Shrink;
 use super::slices::{Broken, check_decompose, check_order};
-use super::step::{Draw, REPLICAS_MAX};
-use super::{Failure, Report, Rng, Step, Visible};
+use super::step::{REPLICAS_MAX, draw};
+use super::{Event, Failure, Report, Rng, Trace, Visible};
 #[cfg(feature = "std")]
 use crate::codec::msgpack;
 use crate::crdt::{Crdt, Decompose};
@@ -21,6 +21,7 @@ use crate::crdt::{Crdt, Decompose};
 type Check<T> = fn(&[T]) -> Result<u64, Broken>;
 type Ops<T> = Box<dyn Fn(&mut Rng) -> <T as Crdt>::Op>;
 type Spec<T> = Box<dyn Fn(&Visible<<T as Crdt>::Op>) -> <T as Crdt>::Read>;
+type Brings<Op> = Box<dyn Fn(&Visible<Op>, &Event<Op>, &Event<Op>) -> bool>;
 
 /// What a delta makes visible at who receives it, besides its own operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +43,8 @@ pub struct Suite<T: Crdt> {
     pub(super) codec: Option<Codec<T>>,
     /// More laws, of sampled states.
     pub(super) checks: Vec<Check<T>>,
-    pub(super) reach: Reach,
+    /// Whether the delta of an operation brings an earlier one.
+    pub(super) brings: Brings<T::Op>,
     replicas: Option<usize>,
     cases: u64,
     seed: u64,
@@ -63,7 +65,7 @@ impl<T: Crdt + Debug> Suite<T> {
             spec: None,
             codec: None,
             checks: Vec::new(),
-            reach: Reach::default(),
+            brings: Box::new(|_, _, _| false),
             replicas: None,
             cases: 500,
             seed: 0,
@@ -101,8 +103,30 @@ impl<T: Crdt + Debug> Suite<T> {
 
     /// What a delta brings. Without it: its own operation.
     #[must_use]
-    pub const fn reach(mut self, reach: Reach) -> Self {
-        self.reach = reach;
+    pub fn reach(self, reach: Reach) -> Self {
+        match reach {
+            Reach::Operation => self.brings(|_, _, _| false),
+            Reach::Replica => self.brings(|_, earlier, event| earlier.replica == event.replica),
+            Reach::Everything => self.brings(|_, _, _| true),
+        }
+    }
+
+    /// The same for what no [`Reach`] says: `brings(known, earlier, event)` is whether the delta of `event` brings `earlier`, which is
+    /// one of those that its replica knew when it was done. Of a counter with two totals for each replica, one up and one down:
+    ///
+    /// ```
+    /// use tombolo::crdt::PnCounter;
+    /// use tombolo::laws::Suite;
+    ///
+    /// Suite::<PnCounter>::new(|rng| if rng.chance(50) { 1 } else { -1 })
+    ///     .spec(|visible| visible.iter().map(|event| i128::from(event.op)).sum())
+    ///     .brings(|_, earlier, event| earlier.replica == event.replica && (earlier.op < 0) == (event.op < 0))
+    ///     .cases(20)
+    ///     .run();
+    /// ```
+    #[must_use]
+    pub fn brings(mut self, brings: impl Fn(&Visible<T::Op>, &Event<T::Op>, &Event<T::Op>) -> bool + 'static) -> Self {
+        self.brings = Box::new(brings);
         self
     }
 
@@ -166,6 +190,15 @@ impl<T: Crdt + Debug> Suite<T> {
         }
     }
 
+    /// Runs one history, and does not shrink it: of a test that failed once, or of another generator.
+    ///
+    /// # Errors
+    /// The law that broke.
+    pub fn check_trace(&self, trace: &Trace<T::Op>) -> Result<Report, Failure<T::Op>> {
+        let replicas = trace.replicas.clamp(1, REPLICAS_MAX);
+        caught(self, replicas, &trace.steps).map_err(|broken| broken.of(self.seed, 0, trace.steps.clone()))
+    }
+
     /// Runs histories until one breaks a law, and shrinks it.
     ///
     /// # Errors
@@ -174,16 +207,12 @@ impl<T: Crdt + Debug> Suite<T> {
         let mut report = Report::default();
         for case in 0..self.cases {
             let seed = self.seed.wrapping_add(case);
-            let mut rng = Rng::new(seed);
-            let drawn = 2 + rng.index(REPLICAS_MAX - 1);
-            let replicas = self.replicas.unwrap_or(drawn);
-            let trace: Vec<(usize, Step<T::Op>)> = (1..).zip(Draw::new(&mut rng, &self.ops, replicas).draw()).collect();
-            match caught(&self, replicas, &trace) {
+            let Trace { replicas, steps } = draw(&mut Rng::new(seed), &self.ops, self.replicas);
+            match caught(&self, replicas, &steps) {
                 Ok(met) => report.add(&met),
                 Err(broken) => {
-                    let (trace, broken) = Shrink { suite: &self, replicas, trace, broken, tries: 0 }.shortest();
-                    let Broken { law, expected, observed } = broken;
-                    return Err(Failure { law, seed, case, trace, expected, observed });
+                    let (trace, broken) = Shrink { suite: &self, replicas, trace: steps, broken, tries: 0 }.shortest();
+                    return Err(broken.of(seed, case, trace));
                 }
             }
         }
