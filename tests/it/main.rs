@@ -12,6 +12,7 @@ mod copies;
 mod cost;
 #[cfg(feature = "redb")]
 mod crash;
+mod crdt_laws;
 #[cfg(feature = "redb")]
 mod damage;
 mod deeds;

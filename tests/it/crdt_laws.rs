@@ -1,0 +1,269 @@
+//! Every type, in random histories, against what it must read. A new type is a line of [`types`].
+//!
+//! `TOMBOLO_LAW_CASES=1000000` sets the histories of each, `TOMBOLO_LAW_EVIDENCE=docs/evidence/laws.json` writes what was checked.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::num::NonZero;
+use std::sync::Mutex;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tombolo::ReplicaId;
+use tombolo::crdt::{
+    BoundedCounter, BoundedCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwRegister, Max,
+    Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+};
+use tombolo::laws::{Event, Report, Rng, Situation, Suite, Visible, replica_id};
+
+/// Histories of each type, where `TOMBOLO_LAW_CASES` does not say.
+const CASES: u64 = 2_000;
+
+type Run = Box<dyn FnOnce(u64) -> Result<Report, String> + Send>;
+
+struct Type {
+    name: &'static str,
+    /// What never happens to it.
+    unmet: &'static [Situation],
+    run: Run,
+}
+
+/// Every type with its suite; where nothing can be refused, that is not met.
+fn types() -> Vec<Type> {
+    vec![
+        refusing("GCounter", g_counter),
+        refusing("PnCounter", pn_counter),
+        refusing("ResetCounter", reset_counter),
+        refusing("BoundedCounter", bounded_counter),
+        total("LwwRegister", lww_register),
+        total("FirstWriteRegister", first_write_register),
+        total("Max", || Suite::<Max<u64>>::new(number).spec(|visible| ops(visible).copied().max())),
+        total("Min", || Suite::<Min<u64>>::new(number).spec(|visible| ops(visible).copied().min())),
+        total("OneWayFlag", || Suite::<OneWayFlag>::new(|_| ()).spec(|visible| !visible.is_empty())),
+        total("GSet", || Suite::<GSet<u64>>::new(number).spec(|visible| ops(visible).copied().collect())),
+        total("TwoPhaseSet", two_phase_set),
+        total("MvRegister", mv_register),
+        total("EwFlag", ew_flag),
+        total("DwFlag", dw_flag),
+    ]
+}
+
+fn refusing<T>(name: &'static str, suite: fn() -> Suite<T>) -> Type
+where
+    T: Crdt + Decompose + Debug + Serialize + DeserializeOwned + 'static,
+{
+    // The suite is made where it runs: it cannot be sent.
+    let run = move |cases| suite().order().decompose().codec().cases(cases).check().map_err(|failure| failure.to_string());
+    Type { name, unmet: &[], run: Box::new(run) }
+}
+
+fn total<T>(name: &'static str, suite: fn() -> Suite<T>) -> Type
+where
+    T: Crdt + Decompose + Debug + Serialize + DeserializeOwned + 'static,
+{
+    Type { unmet: &[Situation::Refused], ..refusing(name, suite) }
+}
+
+fn ops<Op>(visible: &Visible<Op>) -> impl Iterator<Item = &Op> {
+    visible.iter().map(|event| &event.op)
+}
+
+/// Few, so that they meet, and both ends.
+fn number(rng: &mut Rng) -> u64 {
+    *rng.pick(&[0, 1, 2, u64::MAX - 1, u64::MAX]).unwrap()
+}
+
+/// Mostly small ones, which add up; and those at which a total overflows.
+fn amount(rng: &mut Rng) -> u64 {
+    *rng.pick(&[0, 1, 1, 2, 3, 5, u64::MAX - 1, u64::MAX]).unwrap()
+}
+
+fn signed_amount(rng: &mut Rng) -> i64 {
+    *rng.pick(&[0, 1, -1, 2, -3, i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX]).unwrap()
+}
+
+/// Few stamps and few values, so that stamps are equal and values are not.
+fn stamped(rng: &mut Rng) -> (u64, u8) {
+    (*rng.pick(&[1, 2, 0, u64::MAX - 1, u64::MAX]).unwrap(), *rng.pick(&[0, 1, u8::MAX]).unwrap())
+}
+
+/// A delta has the total of its replica; that of 0 has nothing, with all counters.
+fn g_counter() -> Suite<GCounter> {
+    Suite::new(amount)
+        .spec(|visible| ops(visible).map(|amount| u128::from(*amount)).sum())
+        .brings(|_, earlier, event| event.op != 0 && earlier.replica == event.replica)
+}
+
+/// Of each replica two totals, one up and one down; a delta has one of them.
+fn pn_counter() -> Suite<PnCounter> {
+    Suite::new(signed_amount)
+        .spec(|visible| ops(visible).map(|amount| i128::from(*amount)).sum())
+        .brings(|_, earlier, event| event.op != 0 && earlier.replica == event.replica && (earlier.op < 0) == (event.op < 0))
+}
+
+fn reset_counter() -> Suite<ResetCounter> {
+    use ResetCounterOp::{Add, Reset};
+    let op = |rng: &mut Rng| if rng.chance(75) { Add(signed_amount(rng)) } else { Reset };
+    let is_live =
+        |visible: &Visible<ResetCounterOp>, event: &Event<ResetCounterOp>| !visible.is_followed(event, |op| *op == Reset);
+    let is_one_total = |a: &Event<ResetCounterOp>, b: &Event<ResetCounterOp>| match (a.op, b.op) {
+        (Add(one), Add(other)) => a.replica == b.replica && (one < 0) == (other < 0),
+        _ => false,
+    };
+    Suite::new(op)
+        .spec(move |visible| {
+            let live = visible.iter().filter(|event| is_live(visible, event));
+            live.map(|event| if let Add(amount) = event.op { i128::from(amount) } else { 0 }).sum()
+        })
+        // A reset brings every total that is not reset as a whole.
+        .brings(move |known, earlier, event| match event.op {
+            Add(amount) => amount != 0 && is_one_total(earlier, event),
+            Reset => known.iter().any(|add| add.op != Add(0) && is_one_total(earlier, add) && is_live(known, add)),
+        })
+}
+
+fn bounded_counter() -> Suite<BoundedCounter> {
+    use BoundedCounterOp::{Grant, Take, Transfer};
+    let op = |rng: &mut Rng| {
+        let amount = amount(rng);
+        match rng.below(4) {
+            0 | 1 => Grant(amount),
+            2 => Take(amount.min(3)),
+            _ => Transfer { to: replica_id(rng.index(5)), amount: amount.min(3) },
+        }
+    };
+    Suite::new(op)
+        .spec(|visible| {
+            let sum = ops(visible).map(|op| match op {
+                Grant(amount) => i128::from(*amount),
+                Take(amount) => -i128::from(*amount),
+                Transfer { .. } => 0,
+            });
+            u128::try_from(sum.sum::<i128>()).expect("never below 0")
+        })
+        // A delta brings the rights that it draws on, back to their grants.
+        .brings(|known, earlier, event| match (earlier.op, event.op) {
+            (_, Grant(0) | Take(0) | Transfer { amount: 0, .. }) => false,
+            (_, Transfer { to, .. }) if to == event.replica => false,
+            (Grant(_), Grant(_)) => earlier.replica == event.replica,
+            (_, Grant(_)) => false,
+            (Take(_), op) => matches!(op, Take(_)) && earlier.replica == event.replica,
+            (Grant(_), _) => sources(known, event.replica).contains(&earlier.replica),
+            (Transfer { to, .. }, Transfer { to: now_to, .. }) if (earlier.replica, to) == (event.replica, now_to) => true,
+            (Transfer { to, .. }, _) => sources(known, event.replica).contains(&to),
+        })
+}
+
+/// Who has given rights to a replica, and to those, and so on; and itself.
+fn sources(known: &Visible<BoundedCounterOp>, replica: ReplicaId) -> BTreeSet<ReplicaId> {
+    let mut sources = BTreeSet::from([replica]);
+    loop {
+        let given = known.iter().filter(|event| {
+            matches!(event.op, BoundedCounterOp::Transfer { to, amount } if amount > 0 && to != event.replica && sources.contains(&to))
+        });
+        let more: BTreeSet<ReplicaId> = given.map(|event| event.replica).collect();
+        if more.is_subset(&sources) {
+            return sources;
+        }
+        sources.extend(more);
+    }
+}
+
+fn lww_register() -> Suite<LwwRegister<u8, u64>> {
+    Suite::new(stamped).spec(|visible| ops(visible).max().map(|(_, value)| *value))
+}
+
+fn first_write_register() -> Suite<FirstWriteRegister<u8, u64>> {
+    Suite::new(stamped).spec(|visible| ops(visible).max_by_key(|op| Reverse(*op)).map(|(_, value)| *value))
+}
+
+/// What was inserted, and never removed by one who had seen it inserted.
+fn two_phase_set() -> Suite<TwoPhaseSet<u64>> {
+    use TwoPhaseSetOp::{Insert, Remove};
+    let op = |rng: &mut Rng| {
+        let element = number(rng);
+        if rng.chance(60) { Insert(element) } else { Remove(element) }
+    };
+    Suite::new(op).spec(|visible| {
+        let inserts =
+            visible.iter().filter_map(|event| if let Insert(element) = event.op { Some((event, element)) } else { None });
+        let removed: BTreeSet<u64> = inserts
+            .clone()
+            .filter(|(event, element)| visible.is_followed(event, |op| *op == Remove(*element)))
+            .map(|(_, element)| element)
+            .collect();
+        inserts.map(|(_, element)| element).filter(|element| !removed.contains(element)).collect()
+    })
+}
+
+/// What no other operation has seen.
+fn newest<Op>(visible: &Visible<Op>) -> impl Iterator<Item = &Event<Op>> {
+    visible.iter().filter(|event| !visible.is_followed(event, |_| true))
+}
+
+/// Every value that is not written over or cleared; a replica has at most one. By replica.
+fn mv_register() -> Suite<MvRegister<u8>> {
+    let op = |rng: &mut Rng| rng.chance(80).then(|| *rng.pick(&[0, 1, u8::MAX]).unwrap());
+    Suite::new(op).spec(|visible: &Visible<Option<u8>>| {
+        let values: BTreeMap<ReplicaId, u8> =
+            newest(visible).filter_map(|event| event.op.map(|value| (event.replica, value))).collect();
+        values.into_values().collect()
+    })
+}
+
+/// Some enable was not followed by a disable.
+fn ew_flag() -> Suite<EwFlag> {
+    Suite::new(|rng| rng.chance(60))
+        .spec(|visible| visible.iter().any(|event| event.op && !visible.is_followed(event, |op| !op)))
+}
+
+/// There is a newest write, and each is an enable.
+fn dw_flag() -> Suite<DwFlag> {
+    Suite::new(|rng| rng.chance(60)).spec(|visible| newest(visible).next().is_some() && newest(visible).all(|event| event.op))
+}
+
+/// Runs all types, on as many threads as there are cores, and returns what was checked in the order of the table.
+fn check_all(cases: u64) -> BTreeMap<usize, (&'static str, Report)> {
+    let waiting = Mutex::new(types().into_iter().enumerate().collect::<Vec<_>>());
+    let reports = Mutex::new(BTreeMap::new());
+    let work = || {
+        loop {
+            let Some((at, Type { name, unmet, run })) = waiting.lock().unwrap().pop() else { return };
+            let report = run(cases).unwrap_or_else(|failure| panic!("{name}: {failure}"));
+            // Few histories need not meet everything.
+            assert!(cases < 100 || report.unmet() == unmet, "{name} never met {:?}", report.unmet());
+            reports.lock().unwrap().insert(at, (name, report));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    reports.into_inner().unwrap()
+}
+
+#[test]
+fn every_type_obeys_the_laws_and_reads_what_its_specification_says() {
+    let cases = std::env::var("TOMBOLO_LAW_CASES").map_or(CASES, |cases| cases.parse().expect("a number of histories"));
+    let reports = check_all(cases);
+    println!("{:20} {:>8} {:>10} {:>12}", "type", "cases", "steps", "checks");
+    for (name, report) in reports.values() {
+        println!("{name:20} {:>8} {:>10} {:>12}", report.cases, report.steps, report.checks);
+    }
+    if let Ok(path) = std::env::var("TOMBOLO_LAW_EVIDENCE") {
+        let types = reports.values().map(|(name, report)| {
+            let met: serde_json::Map<_, _> = Situation::ALL
+                .into_iter()
+                .map(|situation| (format!("{situation:?}"), report.count(situation).into()))
+                .collect();
+            json!({ "type": name, "cases": report.cases, "steps": report.steps, "checks": report.checks, "met": met })
+        });
+        let evidence = json!({ "command": "cargo test --test it crdt_laws", "types": types.collect::<Vec<_>>() });
+        std::fs::write(path, format!("{evidence:#}\n")).unwrap();
+    }
+}
