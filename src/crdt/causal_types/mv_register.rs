@@ -15,7 +15,8 @@ use crate::crdt::{Causal, Crdt, DotFun, Refused};
 /// | write, write | both values |
 /// | write, clear | the value that was written |
 ///
-/// No clock decides anything. Two concurrent writes of equal values are two values.
+/// No clock decides anything. Two concurrent writes of equal values are two values. A value equals itself (`Eq`), or equal states
+/// would not compare equal: wrap floats, for `NaN`.
 ///
 /// ```
 /// use tombolo::causal::ReplicaId;
@@ -39,9 +40,9 @@ use crate::crdt::{Causal, Crdt, DotFun, Refused};
 #[serde(transparent, bound(serialize = "T: Serialize + Clone", deserialize = "T: Deserialize<'de> + Clone"))]
 pub struct MvRegister<T>(Causal<DotFun<T>>);
 
-causal_type!([T: Clone + PartialEq] MvRegister<T>, DotFun<T>);
+causal_type!([T: Clone + Eq] MvRegister<T>, DotFun<T>);
 
-impl<T: Clone + PartialEq> MvRegister<T> {
+impl<T: Clone + Eq> MvRegister<T> {
     /// Writes a value at replica `me`, over all that are seen. Returns the delta.
     ///
     /// # Errors
@@ -70,14 +71,14 @@ impl<T: Clone + PartialEq> MvRegister<T> {
     }
 }
 
-impl<T: Clone + PartialEq> Default for MvRegister<T> {
+impl<T: Clone + Eq> Default for MvRegister<T> {
     fn default() -> Self {
         Self(Causal::new(DotFun::new(), crate::causal::CausalContext::new()))
     }
 }
 
 /// `Some`: write it. `None`: clear. Reads all values.
-impl<T: Clone + PartialEq + core::fmt::Debug> Crdt for MvRegister<T> {
+impl<T: Clone + Eq + core::fmt::Debug> Crdt for MvRegister<T> {
     type Op = Option<T>;
     type Read = Vec<T>;
 

@@ -24,6 +24,10 @@
 //! Values and stamps are `Ord`, so floats do not compile. Wrap them in a type with a total order, and choose there what `NaN`
 //! and `-0.0` are. `==` must agree with that order, as `Ord` demands.
 //!
+//! ```compile_fail,E0277
+//! let highest = tombolo::crdt::Max::<f64>::new();
+//! ```
+//!
 //! Source, where a type names no other: Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Convergent and Commutative
 //! Replicated Data Types" (2011), section 3; their deltas: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018).
 
