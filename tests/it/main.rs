@@ -41,5 +41,6 @@ mod retention;
 mod shadow;
 mod streams;
 mod sync;
+mod traps;
 mod watch;
 mod watching;
