@@ -7,8 +7,7 @@ use ::proptest::prelude::*;
 use ::proptest::test_runner::{RngSeed, TestError};
 
 use super::*;
-use crate::ReplicaId;
-use crate::causal::Dot;
+use crate::causal::{Dot, ReplicaId};
 use crate::crdt::{Decompose, Lattice, Refused};
 use crate::laws::{Step, decompose_laws, join_laws, order_laws};
 
