@@ -18,8 +18,15 @@ fn the_example_of_the_readme_is_the_quickstart() {
 
 #[test]
 fn every_file_that_a_document_names_exists() {
-    let documents =
-        ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/design.md", "docs/guarantees.md", "docs/file-format.md"];
+    let documents = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/design.md",
+        "docs/guarantees.md",
+        "docs/file-format.md",
+        "docs/testing.md",
+    ];
     for document in documents {
         let text = read(document);
         let code = text.split('`').skip(1).step_by(2);
@@ -34,5 +41,30 @@ fn every_file_that_a_document_names_exists() {
             // Evidence is written by long runs.
             assert!(path.exists() || name.starts_with("docs/evidence"), "{document} names {name}");
         }
+    }
+}
+
+fn all_sources(folder: &Path, to: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all_sources(&path, to);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            to.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_list_of_traps_names_exists() {
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        all_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut sources);
+    }
+    let text = read("docs/testing.md");
+    let tests: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3).collect();
+    assert!(tests.len() > 10, "{tests:?}");
+    for test in tests.into_iter().filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+        assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
     }
 }
