@@ -64,17 +64,17 @@ pub enum Step<Op> {
 
 #[cfg(feature = "proptest")]
 impl Step<()> {
-    /// The same, with an operation where there is one.
-    pub(crate) fn with<Op>(&self, op: impl FnOnce() -> Op) -> Step<Op> {
-        match self {
-            Self::Apply { at, op: () } => Step::Apply { at: *at, op: op() },
+    /// The same, with an operation where there is one; `None` if it is not given.
+    pub(crate) fn with<Op>(&self, op: Option<Op>) -> Option<Step<Op>> {
+        Some(match self {
+            Self::Apply { at, op: () } => Step::Apply { at: *at, op: op? },
             Self::Send { from } => Step::Send { from: *from },
             Self::Sync { from, to } => Step::Sync { from: *from, to: *to },
             Self::Deliver { message, to } => Step::Deliver { message: *message, to: *to },
             Self::Group { messages, to } => Step::Group { messages: messages.clone(), to: *to },
             Self::Restart { at } => Step::Restart { at: *at },
             Self::Clone { of, to } => Step::Clone { of: *of, to: *to },
-        }
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Strategies for [proptest](::proptest): states of every type here, and histories of any CRDT, your own too.
+//! Strategies for [`::proptest`]: states of every type here, and histories of any CRDT, your own too.
 //!
 //! A [`Suite`] draws and shrinks histories by itself. With proptest, its generators, its shrinking, its regression files and its
 //! settings (`PROPTEST_CASES`) take that place; the checks are those of the suite.

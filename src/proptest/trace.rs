@@ -107,14 +107,7 @@ impl<O: ValueTree<Value: Clone>> ValueTree for TraceTree<O> {
 
     fn current(&self) -> Trace<O::Value> {
         let parts = self.parts.iter().filter(|part| !part.is_left_out);
-        let steps = parts.filter_map(|part| {
-            let step = match &part.op {
-                Some(op) => part.step.with(|| op.current()),
-                None if matches!(part.step, Step::Apply { .. }) => return None,
-                None => part.step.with(|| unreachable!("only an operation has one")),
-            };
-            Some((part.number, step))
-        });
+        let steps = parts.filter_map(|part| Some((part.number, part.step.with(part.op.as_ref().map(O::current))?)));
         Trace { replicas: self.replicas, steps: steps.collect() }
     }
 

@@ -352,7 +352,7 @@ impl Ord for Float {
     }
 }
 
-/// Plain floats do not compile: see the example that fails in [`tombolo::crdt`].
+/// Plain floats do not compile: see the examples that fail, at the types.
 #[test]
 fn floats_in_a_total_order_obey_the_laws_with_every_nan_and_both_zeros() {
     let float = |rng: &mut Rng| {

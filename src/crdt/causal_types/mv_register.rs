@@ -18,6 +18,11 @@ use crate::crdt::{Causal, Crdt, DotFun, Refused};
 /// No clock decides anything. Two concurrent writes of equal values are two values. A value equals itself (`Eq`), or equal states
 /// would not compare equal: wrap floats, for `NaN`.
 ///
+/// ```compile_fail
+/// use tombolo::crdt::{Lattice, MvRegister};
+/// let register = MvRegister::<f64>::bottom();
+/// ```
+///
 /// ```
 /// use tombolo::causal::ReplicaId;
 /// use tombolo::crdt::{Lattice, MvRegister};
