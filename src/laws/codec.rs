@@ -30,7 +30,7 @@ impl<T: Crdt + Debug> Codec<T> {
         let read = (self.read)(&bytes);
         let read = read.map_err(|error| Broken::new("round trip", format!("{state:?}"), format!("{error}, of {bytes:x?}")))?;
         equal("round trip", &read, state, "decode(encode(state))")?;
-        equal("equal bytes", &self.bytes(&read)?, &bytes, &format!("encoded again, of {state:?}"))?;
+        equal("equal bytes", &self.bytes(&read)?, &bytes, format_args!("encoded again, of {state:?}"))?;
         Ok(read)
     }
 

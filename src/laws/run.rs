@@ -1,7 +1,6 @@
 //! Runs one history, and checks every step of it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -126,7 +125,7 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
         let before = replica.state.clone();
         let Ok(delta) = replica.state.apply(op, replica_id(at)) else {
             self.report.meet(Situation::Refused);
-            return equal("refused operations change nothing", &replica.state, &before, &format!("after {op:?}"));
+            return equal("refused operations change nothing", &replica.state, &before, format_args!("after {op:?}"));
         };
         let after = replica.state.clone();
         let seen = replica.visible.events.keys().copied().collect();
@@ -150,16 +149,16 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
     }
 
     fn check_delta(&mut self, before: &T, delta: &T, after: &T, at: usize, op: &T::Op) -> Result<(), Broken> {
-        let of = format!("{before:?} joined with {delta:?}, the delta of {op:?}");
-        equal("delta", &joined(before, delta)?, after, &of)?;
+        let of = format_args!("{before:?} joined with {delta:?}, the delta of {op:?}");
+        equal("delta", &joined(before, delta)?, after, of)?;
         equal("delta is joined", &joined(after, delta)?, after, "the state after an operation, joined with its delta")?;
-        equal("monotone", &joined(before, after)?, after, &format!("the state before {op:?} joined with the state after"))?;
+        equal("monotone", &joined(before, after)?, after, format_args!("the state before {op:?} joined with the state after"))?;
         equal("idempotent", &joined(delta, delta)?, delta, "a delta joined with itself")?;
         equal("idempotent", &joined(after, after)?, after, "the state after an operation joined with itself")?;
         for (slot, peer) in self.replicas.iter().filter(|(slot, _)| **slot != at) {
             let peer = joined(&peer.state, before)?;
-            let of = format!("{} at {peer:?}, joined with {delta:?}, the delta of {op:?}", Name(*slot));
-            equal("delta at a peer", &joined(&peer, delta)?, &joined(&peer, after)?, &of)?;
+            let of = format_args!("{} at {peer:?}, joined with {delta:?}, the delta of {op:?}", Name(*slot));
+            equal("delta at a peer", &joined(&peer, delta)?, &joined(&peer, after)?, of)?;
             self.report.checks += 1;
         }
         self.report.checks += 5;
@@ -169,11 +168,11 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
     fn receive(&mut self, message: &Message<T>, to: usize) -> Result<(), Broken> {
         let Some(replica) = self.replicas.get_mut(&to) else { return Ok(()) };
         let after = joined(&replica.state, &message.state)?;
-        let of = format!("of {:?} and {:?}", replica.state, message.state);
-        equal("commutative", &joined(&message.state, &replica.state)?, &after, &of)?;
-        equal("monotone", &joined(&replica.state, &after)?, &after, &format!("with the join, {of}"))?;
-        equal("monotone", &joined(&message.state, &after)?, &after, &format!("with the join, {of}"))?;
-        equal("idempotent", &joined(&after, &message.state)?, &after, &format!("joined again, {of}"))?;
+        let of = format_args!("of {:?} and {:?}", replica.state, message.state);
+        equal("commutative", &joined(&message.state, &replica.state)?, &after, of)?;
+        equal("monotone", &joined(&replica.state, &after)?, &after, format_args!("with the join, {of}"))?;
+        equal("monotone", &joined(&message.state, &after)?, &after, format_args!("with the join, {of}"))?;
+        equal("idempotent", &joined(&after, &message.state)?, &after, format_args!("joined again, {of}"))?;
         replica.state = after;
         replica.visible.add(&message.brings);
         self.report.checks += 4;
@@ -203,12 +202,12 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
         for message in replica.visible.events.keys().filter_map(|number| self.messages.get(number)) {
             join.join(&message.state);
         }
-        equal("state is the join of its deltas", &replica.state, &join, &format!("at {}", Name(at)))?;
+        equal("state is the join of its deltas", &replica.state, &join, format_args!("at {}", Name(at)))?;
         self.check_bytes(&replica.state, &join)?;
         // A delta takes away what its replica had when it was made, not what was gone by then: that can show until all has come.
         if let Some(spec) = self.suite.spec.as_ref().filter(|_| replica.visible.is_whole()) {
-            let of = format!("read at {} of {:?}", Name(at), replica.state);
-            equal("specification", &replica.state.read(), &spec(&replica.visible), &of)?;
+            let of = format_args!("read at {} of {:?}", Name(at), replica.state);
+            equal("specification", &replica.state.read(), &spec(&replica.visible), of)?;
         }
         self.states.push(replica.state.clone());
         self.report.checks += 2;
@@ -217,7 +216,7 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
 
     fn check_bytes(&self, a: &T, b: &T) -> Result<(), Broken> {
         let Some(codec) = &self.suite.codec else { return Ok(()) };
-        equal("equal bytes", &codec.bytes(a)?, &codec.bytes(b)?, &format!("of {a:?}, made in two orders"))
+        equal("equal bytes", &codec.bytes(a)?, &codec.bytes(b)?, format_args!("of {a:?}, made in two orders"))
     }
 
     fn state_of(&self, from: usize) -> Option<Message<T>> {
@@ -267,9 +266,9 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
         }
         let Some(first) = self.replicas.get(&0) else { return Ok(()) };
         for (slot, replica) in &self.replicas {
-            let of = format!("at {} after an exchange of all with all, against A", Name(*slot));
-            equal("convergence", &replica.state, &first.state, &of)?;
-            equal("convergence", &replica.state.read(), &first.state.read(), &format!("read {of}"))?;
+            let of = format_args!("at {} after an exchange of all with all, against A", Name(*slot));
+            equal("convergence", &replica.state, &first.state, of)?;
+            equal("convergence", &replica.state.read(), &first.state.read(), format_args!("read {of}"))?;
             self.check_bytes(&replica.state, &first.state)?;
             self.report.checks += 2;
         }
@@ -301,7 +300,7 @@ impl<'a, T: Crdt + Debug> Run<'a, T> {
                     state.join(&message.state);
                 }
                 if state != expected {
-                    equal("permutation", &state, &expected, &format!("the deltas of steps {order:?} in this order"))?;
+                    equal("permutation", &state, &expected, format_args!("the deltas of steps {order:?} in this order"))?;
                 }
                 Ok(())
             })?;
