@@ -20,9 +20,19 @@ use crate::sync::replica;
 const ROLE: &str = "TOMBOLO_MEMORY_ROLE";
 const FOLDER: &str = "TOMBOLO_MEMORY_FOLDER";
 
-/// How many MiB of address space a child has.
+/// How many MiB of address space a child has, besides the program itself.
 fn limit_mib() -> u64 {
-    std::env::var("TOMBOLO_MEMORY_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(32)
+    std::env::var("TOMBOLO_MEMORY_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(24)
+}
+
+/// The KiB of address space that the program takes: it grows with every test in it, which says nothing of what is tested here.
+fn program_kib() -> u64 {
+    let program = std::env::current_exe().unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let own = maps.lines().filter(|line| line.ends_with(program.to_str().unwrap()));
+    let ranges = own.filter_map(|line| line.split(' ').next()?.split_once('-'));
+    let bytes = ranges.map(|(from, to)| u64::from_str_radix(to, 16).unwrap() - u64::from_str_radix(from, 16).unwrap());
+    bytes.sum::<u64>() >> 10
 }
 
 fn open(folder: &Path, name: &str) -> Store {
@@ -32,7 +42,7 @@ fn open(folder: &Path, name: &str) -> Store {
 
 /// Runs a part of this file in a process of its own, whose memory is limited.
 fn child(folder: &Path, role: &str) -> Output {
-    let shell = format!("ulimit -v {} && exec \"$0\" \"$@\"", limit_mib() << 10);
+    let shell = format!("ulimit -v {} && exec \"$0\" \"$@\"", (limit_mib() << 10) + program_kib());
     let arguments = ["memory::with_little_memory", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
     Command::new("sh")
         .args([OsStr::new("-c"), OsStr::new(&shell), std::env::current_exe().unwrap().as_os_str()])
