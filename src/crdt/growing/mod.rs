@@ -12,6 +12,7 @@
 //! | [`OneWayFlag`] | once on, on for ever |
 //! | [`GSet`] | all elements stay |
 //! | [`TwoPhaseSet`] | a remove wins, for ever |
+//! | [`HyperLogLog`] | all items count, equal ones once |
 //!
 //! Every mutation returns its delta: a value of the same type, already joined into the one it was called on. Whoever joins the
 //! deltas, in any order and any number of times, ends in the same state.
@@ -37,6 +38,7 @@ mod extremes;
 mod first_write_register;
 mod g_counter;
 mod g_set;
+mod hyper_log_log;
 mod lww_register;
 mod one_way_flag;
 mod pn_counter;
@@ -53,6 +55,7 @@ pub use extremes::{Max, Min};
 pub use first_write_register::FirstWriteRegister;
 pub use g_counter::GCounter;
 pub use g_set::GSet;
+pub use hyper_log_log::HyperLogLog;
 pub use lww_register::LwwRegister;
 pub use one_way_flag::OneWayFlag;
 pub use pn_counter::PnCounter;
