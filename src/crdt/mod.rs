@@ -12,7 +12,7 @@
 //!
 //! | types | |
 //! |---|---|
-//! | that only grow | [`GCounter`], [`PnCounter`], [`ResetCounter`], [`BoundedCounter`], [`LwwRegister`], [`FirstWriteRegister`], [`Max`], [`Min`], [`OneWayFlag`], [`GSet`], [`TwoPhaseSet`], [`HyperLogLog`] |
+//! | that only grow | [`GCounter`], [`PnCounter`], [`ResetCounter`], [`BoundedCounter`], [`LwwRegister`], [`FirstWriteRegister`], [`Expiring`], [`Max`], [`Min`], [`OneWayFlag`], [`GSet`], [`TwoPhaseSet`], [`HyperLogLog`] |
 //! | that remove | [`MvRegister`], [`EwFlag`], [`DwFlag`] |
 //!
 //! Nothing here knows keys, peers, disks or clocks.
@@ -27,8 +27,8 @@ mod refused;
 pub use causal_types::{CausalType, DwFlag, EwFlag, MvRegister};
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
 pub use growing::{
-    BoundedCounter, BoundedCounterOp, FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwRegister, Max, Min, OneWayFlag,
-    PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, Expiring, FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwRegister, Max, Min,
+    OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
 };
 pub use join::{Verdict, join_dots};
 pub use lattice::{Crdt, Decompose, Lattice, NonCausal};

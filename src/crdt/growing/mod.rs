@@ -8,6 +8,7 @@
 //! | [`BoundedCounter`] | all count; never below 0, since a replica takes only what it has the rights to |
 //! | [`LwwRegister`] | the greatest stamp wins, then the greatest value |
 //! | [`FirstWriteRegister`] | the least stamp wins, then the least value |
+//! | [`Expiring`] | the greatest deadline wins, then the greatest value |
 //! | [`Max`], [`Min`] | the greatest, the least wins |
 //! | [`OneWayFlag`] | once on, on for ever |
 //! | [`GSet`] | all elements stay |
@@ -34,6 +35,7 @@
 
 mod bounded_counter;
 mod chain;
+mod expiring;
 mod extremes;
 mod first_write_register;
 mod g_counter;
@@ -51,6 +53,7 @@ mod two_phase_set;
 use core::cmp::Ordering;
 
 pub use bounded_counter::{BoundedCounter, BoundedCounterOp};
+pub use expiring::Expiring;
 pub use extremes::{Max, Min};
 pub use first_write_register::FirstWriteRegister;
 pub use g_counter::GCounter;
