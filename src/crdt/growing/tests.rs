@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::causal::ReplicaId;
-use crate::crdt::lattice::tests::assert_laws;
 use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use crate::laws::{decompose_laws, join_laws, order_laws};
 
 pub(super) const A: ReplicaId = ReplicaId::from_u128(1);
 pub(super) const B: ReplicaId = ReplicaId::from_u128(2);
@@ -48,24 +48,14 @@ where
     C: Crdt + Decompose + Default + Debug + Serialize + DeserializeOwned,
 {
     assert!(states.len() > 1, "nothing to check");
-    assert!(C::default().is_bottom() && C::default() == C::bottom());
-    for a in states {
-        assert_eq!(a.is_bottom(), *a == C::bottom(), "{a:?}");
-        assert_parts(a);
-        assert_round_trip(a);
+    assert_eq!(C::default(), C::bottom());
+    join_laws(states);
+    order_laws(states);
+    decompose_laws(states);
+    for state in states {
+        assert_round_trip(state);
         for op in ops {
-            assert_delta(a, op, states);
-        }
-        for b in states {
-            assert_order(a, b);
-            let mut minus = a.minus(b);
-            assert_eq!(joined(b, &minus), joined(b, a), "{b:?} lacks something of {a:?}");
-            assert!(minus <= *a);
-            minus = minus.minus(b);
-            assert_eq!(joined(b, &minus), joined(b, a), "minus is not the least");
-            for c in states {
-                assert_laws(a, b, c);
-            }
+            assert_delta(state, op, states);
         }
     }
 }
@@ -115,31 +105,6 @@ fn assert_delta<C: Crdt + PartialOrd + Debug>(state: &C, op: &C::Op, states: &[C
             }
         }
     }
-}
-
-/// The parts make up the value, each is needed, and none is the join of what is below it.
-fn assert_parts<C: Decompose + Debug>(value: &C) {
-    let parts: Vec<C> = value.parts().collect();
-    let of = |skip: usize| {
-        let mut all = C::bottom();
-        for (_, part) in parts.iter().enumerate().filter(|(at, _)| *at != skip) {
-            all.join(part);
-        }
-        all
-    };
-    assert_eq!(of(usize::MAX), *value, "the parts do not make up the value");
-    for (at, part) in parts.iter().enumerate() {
-        assert!(!part.is_bottom(), "an empty part of {value:?}");
-        assert_ne!(of(at), *value, "{part:?} is not needed in {value:?}");
-        let again: Vec<C> = part.parts().collect();
-        assert!(again.len() == 1 && again[0] == *part, "{part:?} can be taken apart");
-    }
-}
-
-fn assert_order<C: Decompose + Debug>(a: &C, b: &C) {
-    assert_eq!(a <= b, joined(a, b) == *b, "the order is not that of the join: {a:?}, {b:?}");
-    assert_eq!(a.partial_cmp(b), b.partial_cmp(a).map(core::cmp::Ordering::reverse));
-    assert_eq!(a.partial_cmp(b).is_some_and(core::cmp::Ordering::is_eq), a == b);
 }
 
 fn joined<C: Lattice>(a: &C, b: &C) -> C {
