@@ -28,7 +28,7 @@ use crate::crdt::{Crdt, Decompose, Lattice, Refused};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GCounter {
-    totals: Totals<ReplicaId>,
+    totals: Totals<ReplicaId, 1, 1>,
 }
 
 product!([] GCounter: totals);
@@ -46,7 +46,7 @@ impl GCounter {
     /// [`Refused::Overflow`]: what `me` has added in all would not fit 64 bits.
     #[must_use = "the delta is what other replicas need"]
     pub fn add(&mut self, me: ReplicaId, amount: u64) -> Result<Self, Refused> {
-        let delta = Self { totals: self.totals.plus(me, amount)? };
+        let delta = Self { totals: self.totals.plus(me, 0, amount)? };
         self.join(&delta);
         Ok(delta)
     }
@@ -54,7 +54,7 @@ impl GCounter {
     /// The sum. It cannot overflow.
     #[must_use]
     pub fn value(&self) -> u128 {
-        self.totals.sum()
+        self.totals.sum(0)
     }
 }
 

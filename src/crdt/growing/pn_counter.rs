@@ -13,12 +13,16 @@ use crate::crdt::{Crdt, Decompose, Lattice, Refused};
 /// of a replica are used up after 2^64 in each direction, whatever the sum is. Cost: a read is linear in the replicas, an add
 /// a lookup; its delta is one total. Source: Shapiro et al., "A comprehensive study" (2011), specification 7.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PnCounter {
-    added: Totals<ReplicaId>,
-    taken: Totals<ReplicaId>,
+    /// What each replica [`ADDED`], and what it took away.
+    totals: Totals<ReplicaId, 1, 2>,
 }
 
-product!([] PnCounter: added, taken);
+const ADDED: usize = 0;
+const TAKEN: usize = 1;
+
+product!([] PnCounter: totals);
 
 impl PnCounter {
     /// Nothing added: 0.
@@ -34,12 +38,8 @@ impl PnCounter {
     /// [`Refused::Overflow`]: what `me` has added in all, or taken away in all, would not fit 64 bits.
     #[must_use = "the delta is what other replicas need"]
     pub fn add(&mut self, me: ReplicaId, amount: i64) -> Result<Self, Refused> {
-        let by = amount.unsigned_abs();
-        let delta = if amount < 0 {
-            Self { taken: self.taken.plus(me, by)?, ..Self::bottom() }
-        } else {
-            Self { added: self.added.plus(me, by)?, ..Self::bottom() }
-        };
+        let which = if amount < 0 { TAKEN } else { ADDED };
+        let delta = Self { totals: self.totals.plus(me, which, amount.unsigned_abs())? };
         self.join(&delta);
         Ok(delta)
     }
@@ -47,14 +47,13 @@ impl PnCounter {
     /// The sum. It cannot overflow.
     #[must_use]
     pub fn value(&self) -> i128 {
-        self.added.sum::<i128>() - self.taken.sum::<i128>()
+        self.totals.sum::<i128>(ADDED) - self.totals.sum::<i128>(TAKEN)
     }
 }
 
 impl Decompose for PnCounter {
     fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        let added = self.added.parts().map(|added| Self { added, ..Self::bottom() });
-        added.chain(self.taken.parts().map(|taken| Self { taken, ..Self::bottom() }))
+        self.totals.parts().map(|totals| Self { totals })
     }
 }
 
@@ -111,9 +110,10 @@ mod tests {
 
     #[test]
     fn zeros_and_keys_out_of_order_are_refused() {
-        let nothing: [(ReplicaId, u64); 0] = [];
-        assert_unreadable::<PnCounter>(&([(A, 0_u64)], nothing));
-        assert_unreadable::<PnCounter>(&(nothing, [(B, 1_u64), (A, 1)]));
-        assert_unreadable::<PnCounter>(&(nothing, [(A, 1_u64), (A, 1)]));
+        assert_unreadable::<PnCounter>(&[(A, 0_u64, 0_u64)]);
+        assert_unreadable::<PnCounter>(&[(B, 1_u64, 0_u64), (A, 1, 0)]);
+        assert_unreadable::<PnCounter>(&[(A, 1_u64, 1_u64), (A, 1, 1)]);
+        assert_unreadable::<PnCounter>(&[(A, 1_u64)]);
+        assert_unreadable::<PnCounter>(&[(A, 1_u64, 1_u64, 1_u64)]);
     }
 }

@@ -31,9 +31,9 @@ use crate::crdt::{Crdt, Decompose, Lattice, Refused};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BoundedCounter {
     /// `R[source][target]`, written by `source`: what it transferred, or with `source == target` what it granted.
-    rights: Totals<(ReplicaId, ReplicaId)>,
+    rights: Totals<(ReplicaId, ReplicaId), 2, 1>,
     /// `U[replica]`: what it has taken.
-    used: Totals<ReplicaId>,
+    used: Totals<ReplicaId, 1, 1>,
 }
 
 product!([] BoundedCounter: rights, used);
@@ -51,7 +51,7 @@ impl BoundedCounter {
     /// [`Refused::Overflow`]: what `me` has granted in all would not fit 64 bits.
     #[must_use = "the delta is what other replicas need"]
     pub fn grant(&mut self, me: ReplicaId, amount: u64) -> Result<Self, Refused> {
-        let delta = Self { rights: self.rights.plus((me, me), amount)?, used: Totals::bottom() };
+        let delta = Self { rights: self.rights.plus((me, me), 0, amount)?, used: Totals::bottom() };
         self.join(&delta);
         Ok(delta)
     }
@@ -64,7 +64,7 @@ impl BoundedCounter {
     #[must_use = "the delta is what other replicas need"]
     pub fn take(&mut self, me: ReplicaId, amount: u64) -> Result<Self, Refused> {
         self.check(me, amount)?;
-        let used = self.used.plus(me, amount)?;
+        let used = self.used.plus(me, 0, amount)?;
         let rights = if used.is_bottom() { Totals::bottom() } else { self.sources(me) };
         let delta = Self { rights, used };
         self.join(&delta);
@@ -82,7 +82,7 @@ impl BoundedCounter {
         if me == to {
             return Ok(Self::bottom());
         }
-        let mut rights = self.rights.plus((me, to), amount)?;
+        let mut rights = self.rights.plus((me, to), 0, amount)?;
         if !rights.is_bottom() {
             rights.join(&self.sources(me));
         }
@@ -106,14 +106,15 @@ impl BoundedCounter {
     /// Below 0 only if a replica had two writers.
     fn sum(&self) -> i128 {
         let granted: i128 =
-            self.rights.iter().filter(|((source, target), _)| source == target).map(|(_, n)| i128::from(n)).sum();
-        granted - self.used.sum::<i128>()
+            self.rights.iter().filter(|((source, target), _)| source == target).map(|(_, [n])| i128::from(n)).sum();
+        granted - self.used.sum::<i128>(0)
     }
 
     /// Below 0 only if a replica had two writers.
     fn rights(&self, replica: ReplicaId) -> i128 {
-        let mut rights = -i128::from(self.used.get(replica));
-        for ((source, target), amount) in self.rights.iter() {
+        let [used] = self.used.get(replica);
+        let mut rights = -i128::from(used);
+        for ((source, target), [amount]) in self.rights.iter() {
             if target == replica {
                 rights += i128::from(amount);
             } else if source == replica {
@@ -136,7 +137,7 @@ impl BoundedCounter {
 
     /// All rights that went to a replica, to those whom it has them from, and so on: without them, what it gives up
     /// would come from nowhere.
-    fn sources(&self, replica: ReplicaId) -> Totals<(ReplicaId, ReplicaId)> {
+    fn sources(&self, replica: ReplicaId) -> Totals<(ReplicaId, ReplicaId), 2, 1> {
         let mut sources = Totals::bottom();
         let mut seen = BTreeSet::from([replica]);
         let mut open = Vec::from([replica]);
