@@ -107,6 +107,12 @@ impl Lattice for () {
 
 impl NonCausal for () {}
 
+impl Decompose for () {
+    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
+        core::iter::empty()
+    }
+}
+
 /// False, then true for ever.
 impl Lattice for bool {
     fn bottom() -> Self {

@@ -5,9 +5,9 @@ use core::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
-use super::product;
+use super::independent;
 use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use crate::crdt::{Crdt, Lattice, Refused};
 
 /// A value, and the deadline until which it is valid. Unset at first.
 ///
@@ -49,7 +49,7 @@ pub struct Expiring<T, D> {
     held: Chain<(D, T)>,
 }
 
-product!([T: Ord + Clone, D: Ord + Clone] Expiring<T, D>: held);
+independent!([T: Ord + Clone, D: Ord + Clone] Expiring<T, D>: held);
 
 impl<T, D> crate::crdt::NonCausal for Expiring<T, D> {}
 
@@ -85,13 +85,6 @@ impl<T: Ord + Clone, D: Ord + Clone> Expiring<T, D> {
     #[must_use]
     pub fn last(&self) -> Option<(&D, &T)> {
         self.held.greatest().map(|(deadline, value)| (deadline, value))
-    }
-}
-
-/// It cannot be taken apart.
-impl<T: Ord + Clone, D: Ord + Clone> Decompose for Expiring<T, D> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.held.parts().map(|held| Self { held })
     }
 }
 

@@ -1,14 +1,10 @@
 //! The greatest and the least of what was seen.
 
 use core::cmp::Reverse;
-use core::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::chain::Chain;
-use super::product;
-use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use super::chain::{Chain, extreme};
 
 /// The greatest value that anyone has added. Unset at first, which is below every value.
 ///
@@ -30,98 +26,8 @@ pub struct Min<T> {
     least: Chain<Reverse<(T,)>>,
 }
 
-product!([T: Ord + Clone] Max<T>: greatest);
-product!([T: Ord + Clone] Min<T>: least);
-
-impl<T> crate::crdt::NonCausal for Max<T> {}
-
-impl<T> crate::crdt::NonCausal for Min<T> {}
-
-impl<T: Ord + Clone> Max<T> {
-    /// Unset.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::bottom()
-    }
-
-    /// Adds a value. Returns the delta: this value, also if it is not above the current one and so changed nothing.
-    #[must_use = "the delta is what other replicas need"]
-    pub fn add(&mut self, value: T) -> Self {
-        let delta = Self { greatest: Chain::of((value,)) };
-        self.join(&delta);
-        delta
-    }
-
-    /// The greatest value.
-    #[must_use]
-    pub fn get(&self) -> Option<&T> {
-        self.greatest.greatest().map(|(value,)| value)
-    }
-}
-
-impl<T: Ord + Clone> Min<T> {
-    /// Unset.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::bottom()
-    }
-
-    /// Adds a value. Returns the delta: this value, also if it is not below the current one and so changed nothing.
-    #[must_use = "the delta is what other replicas need"]
-    pub fn add(&mut self, value: T) -> Self {
-        let delta = Self { least: Chain::of(Reverse((value,))) };
-        self.join(&delta);
-        delta
-    }
-
-    /// The least value.
-    #[must_use]
-    pub fn get(&self) -> Option<&T> {
-        self.least.greatest().map(|Reverse((value,))| value)
-    }
-}
-
-/// It cannot be taken apart.
-impl<T: Ord + Clone> Decompose for Max<T> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.greatest.parts().map(|greatest| Self { greatest })
-    }
-}
-
-/// It cannot be taken apart.
-impl<T: Ord + Clone> Decompose for Min<T> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.least.parts().map(|least| Self { least })
-    }
-}
-
-/// An operation is a value to add.
-impl<T: Ord + Clone + Debug> Crdt for Max<T> {
-    type Op = T;
-    type Read = Option<T>;
-
-    fn apply(&mut self, value: &T, _me: ReplicaId) -> Result<Self, Refused> {
-        Ok(self.add(value.clone()))
-    }
-
-    fn read(&self) -> Option<T> {
-        self.get().cloned()
-    }
-}
-
-/// An operation is a value to add.
-impl<T: Ord + Clone + Debug> Crdt for Min<T> {
-    type Op = T;
-    type Read = Option<T>;
-
-    fn apply(&mut self, value: &T, _me: ReplicaId) -> Result<Self, Refused> {
-        Ok(self.add(value.clone()))
-    }
-
-    fn read(&self) -> Option<T> {
-        self.get().cloned()
-    }
-}
+extreme!(Max, greatest, value, [(value,)]);
+extreme!(Min, least, value, [Reverse((value,))]);
 
 #[cfg(test)]
 mod tests {

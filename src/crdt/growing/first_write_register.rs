@@ -1,14 +1,9 @@
 //! A register whose first write wins.
 
 use core::cmp::Reverse;
-use core::fmt::Debug;
-
 use serde::{Deserialize, Serialize};
 
-use super::chain::Chain;
-use super::product;
-use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use super::chain::{Chain, register};
 
 /// One value, and the stamp that it was written with: the least stamp wins, and of equal stamps the least value. Unset at first.
 ///
@@ -25,58 +20,7 @@ pub struct FirstWriteRegister<T, S> {
     written: Chain<Reverse<(S, T)>>,
 }
 
-product!([T: Ord + Clone, S: Ord + Clone] FirstWriteRegister<T, S>: written);
-
-impl<T, S> crate::crdt::NonCausal for FirstWriteRegister<T, S> {}
-
-impl<T: Ord + Clone, S: Ord + Clone> FirstWriteRegister<T, S> {
-    /// Unset.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::bottom()
-    }
-
-    /// Writes a value. Returns the delta: this write, also if it is not below the current one and so changed nothing.
-    #[must_use = "the delta is what other replicas need"]
-    pub fn set(&mut self, stamp: S, value: T) -> Self {
-        let delta = Self { written: Chain::of(Reverse((stamp, value))) };
-        self.join(&delta);
-        delta
-    }
-
-    /// The value that won, so far.
-    #[must_use]
-    pub fn get(&self) -> Option<&T> {
-        self.written.greatest().map(|Reverse((_, value))| value)
-    }
-
-    /// The stamp that it was written with.
-    #[must_use]
-    pub fn stamp(&self) -> Option<&S> {
-        self.written.greatest().map(|Reverse((stamp, _))| stamp)
-    }
-}
-
-/// A register cannot be taken apart.
-impl<T: Ord + Clone, S: Ord + Clone> Decompose for FirstWriteRegister<T, S> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.written.parts().map(|written| Self { written })
-    }
-}
-
-/// An operation is a write: its stamp, and its value.
-impl<T: Ord + Clone + Debug, S: Ord + Clone + Debug> Crdt for FirstWriteRegister<T, S> {
-    type Op = (S, T);
-    type Read = Option<T>;
-
-    fn apply(&mut self, (stamp, value): &(S, T), _me: ReplicaId) -> Result<Self, Refused> {
-        Ok(self.set(stamp.clone(), value.clone()))
-    }
-
-    fn read(&self) -> Option<T> {
-        self.get().cloned()
-    }
-}
+register!(FirstWriteRegister, stamp, value, [Reverse((stamp, value))]);
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::product;
+use super::independent;
 use super::totals::Totals;
 use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use crate::crdt::{Crdt, Lattice, Refused};
 
 /// A sum of what every replica added. Concurrent adds all count; nothing is ever taken away.
 ///
@@ -31,7 +31,7 @@ pub struct GCounter {
     totals: Totals<ReplicaId, 1, 1>,
 }
 
-product!([] GCounter: totals);
+independent!([] GCounter: totals);
 
 impl GCounter {
     /// Nothing added: 0.
@@ -55,12 +55,6 @@ impl GCounter {
     #[must_use]
     pub fn value(&self) -> u128 {
         self.totals.sum(0)
-    }
-}
-
-impl Decompose for GCounter {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.totals.parts().map(|totals| Self { totals })
     }
 }
 

@@ -1,16 +1,16 @@
 //! A set that only grows.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 use core::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::order;
+use super::keyed::Keyed;
+use super::{in_order, independent};
 use crate::causal::ReplicaId;
 use crate::codec::DecodeError;
-use crate::crdt::{Crdt, Decompose, Lattice, NonCausal, Refused};
+use crate::crdt::{Crdt, Lattice, NonCausal, Refused};
 
 /// A set of which nothing is ever removed. Concurrent inserts all count, and of equal ones there is one.
 ///
@@ -20,14 +20,18 @@ use crate::crdt::{Crdt, Decompose, Lattice, NonCausal, Refused};
 #[serde(try_from = "Vec<T>", into = "Vec<T>")]
 #[serde(bound(serialize = "T: Serialize + Clone", deserialize = "T: Deserialize<'de> + Ord"))]
 pub struct GSet<T> {
-    elements: BTreeSet<T>,
+    elements: Keyed<T, ()>,
 }
+
+independent!([T: Ord + Clone] GSet<T>: elements);
+
+impl<T> NonCausal for GSet<T> {}
 
 impl<T: Ord + Clone> GSet<T> {
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { elements: BTreeSet::new() }
+        Self { elements: Keyed(BTreeMap::new()) }
     }
 
     /// Inserts an element. Returns the delta: a set of it alone; bottom if it was there.
@@ -36,67 +40,32 @@ impl<T: Ord + Clone> GSet<T> {
         if self.contains(&element) {
             return Self::new();
         }
-        self.elements.insert(element.clone());
-        Self { elements: [element].into() }
+        let delta = Self { elements: Keyed::single(element, ()) };
+        self.join(&delta);
+        delta
     }
 
     /// Whether an element is in it.
     #[must_use]
     pub fn contains(&self, element: &T) -> bool {
-        self.elements.contains(element)
+        self.elements.0.contains_key(element)
     }
 
     /// Its elements, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &T> + '_ {
-        self.elements.iter()
+        self.elements.0.keys()
     }
 
     /// How many elements it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.elements.len()
+        self.elements.0.len()
     }
 
     /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.elements.is_empty()
-    }
-}
-
-impl<T: Ord + Clone> Lattice for GSet<T> {
-    fn bottom() -> Self {
-        Self::new()
-    }
-
-    fn join(&mut self, other: &Self) -> bool {
-        self.elements.join(&other.elements)
-    }
-
-    fn is_bottom(&self) -> bool {
-        self.elements.is_empty()
-    }
-}
-
-impl<T> NonCausal for GSet<T> {}
-
-impl<T> Default for GSet<T> {
-    fn default() -> Self {
-        Self { elements: BTreeSet::new() }
-    }
-}
-
-/// Inclusion.
-impl<T: Ord> PartialOrd for GSet<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        order(self.elements.is_superset(&other.elements), self.elements.is_subset(&other.elements))
-    }
-}
-
-/// Its parts are its elements.
-impl<T: Ord + Clone> Decompose for GSet<T> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.elements.iter().map(|element| Self { elements: [element.clone()].into() })
+        self.elements.0.is_empty()
     }
 }
 
@@ -110,7 +79,7 @@ impl<T: Ord + Clone + Debug> Crdt for GSet<T> {
     }
 
     fn read(&self) -> BTreeSet<T> {
-        self.elements.clone()
+        self.iter().cloned().collect()
     }
 }
 
@@ -118,17 +87,14 @@ impl<T: Ord> TryFrom<Vec<T>> for GSet<T> {
     type Error = DecodeError;
 
     fn try_from(elements: Vec<T>) -> Result<Self, DecodeError> {
-        if elements.is_sorted_by(|low, high| low < high) {
-            Ok(Self { elements: elements.into_iter().collect() })
-        } else {
-            Err(DecodeError::new(0, "the elements of a set are not in order"))
-        }
+        in_order(&elements, |low, high| low < high)?;
+        Ok(Self { elements: Keyed(elements.into_iter().map(|element| (element, ())).collect()) })
     }
 }
 
 impl<T> From<GSet<T>> for Vec<T> {
     fn from(set: GSet<T>) -> Self {
-        set.elements.into_iter().collect()
+        set.elements.0.into_keys().collect()
     }
 }
 

@@ -1,13 +1,8 @@
 //! A register whose last write wins.
 
-use core::fmt::Debug;
-
 use serde::{Deserialize, Serialize};
 
-use super::chain::Chain;
-use super::product;
-use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use super::chain::{Chain, register};
 
 /// One value, and the stamp that it was written with. Unset at first.
 ///
@@ -23,62 +18,12 @@ pub struct LwwRegister<T, S> {
     written: Chain<(S, T)>,
 }
 
-product!([T: Ord + Clone, S: Ord + Clone] LwwRegister<T, S>: written);
-
-impl<T, S> crate::crdt::NonCausal for LwwRegister<T, S> {}
-
-impl<T: Ord + Clone, S: Ord + Clone> LwwRegister<T, S> {
-    /// Unset.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::bottom()
-    }
-
-    /// Writes a value. Returns the delta: this write, also if it is not above the current one and so changed nothing.
-    #[must_use = "the delta is what other replicas need"]
-    pub fn set(&mut self, stamp: S, value: T) -> Self {
-        let delta = Self { written: Chain::of((stamp, value)) };
-        self.join(&delta);
-        delta
-    }
-
-    /// The value that won.
-    #[must_use]
-    pub fn get(&self) -> Option<&T> {
-        self.written.greatest().map(|(_, value)| value)
-    }
-
-    /// The stamp that it was written with.
-    #[must_use]
-    pub fn stamp(&self) -> Option<&S> {
-        self.written.greatest().map(|(stamp, _)| stamp)
-    }
-}
-
-/// A register cannot be taken apart.
-impl<T: Ord + Clone, S: Ord + Clone> Decompose for LwwRegister<T, S> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.written.parts().map(|written| Self { written })
-    }
-}
-
-/// An operation is a write: its stamp, and its value.
-impl<T: Ord + Clone + Debug, S: Ord + Clone + Debug> Crdt for LwwRegister<T, S> {
-    type Op = (S, T);
-    type Read = Option<T>;
-
-    fn apply(&mut self, (stamp, value): &(S, T), _me: ReplicaId) -> Result<Self, Refused> {
-        Ok(self.set(stamp.clone(), value.clone()))
-    }
-
-    fn read(&self) -> Option<T> {
-        self.get().cloned()
-    }
-}
+register!(LwwRegister, stamp, value, [(stamp, value)]);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crdt::Lattice;
     use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
 
     const WRITES: [(u8, Option<u8>); 6] =

@@ -41,6 +41,7 @@ mod first_write_register;
 mod g_counter;
 mod g_set;
 mod hyper_log_log;
+mod keyed;
 mod lww_register;
 mod one_way_flag;
 mod pn_counter;
@@ -51,6 +52,8 @@ mod totals;
 mod two_phase_set;
 
 use core::cmp::Ordering;
+
+use crate::codec::DecodeError;
 
 pub use bounded_counter::{BoundedCounter, BoundedCounterOp};
 pub use expiring::Expiring;
@@ -81,6 +84,11 @@ fn order_of_both(one: Option<Ordering>, other: Option<Ordering>) -> Option<Order
         (Ordering::Equal, order) | (order, Ordering::Equal) => Some(order),
         (one, other) => (one == other).then_some(one),
     }
+}
+
+/// Refuses entries whose keys are not sorted, each once.
+fn in_order<E>(entries: &[E], is_below: impl Fn(&E, &E) -> bool) -> Result<(), DecodeError> {
+    if entries.is_sorted_by(is_below) { Ok(()) } else { Err(DecodeError::new(0, "the keys are not in order")) }
 }
 
 /// A type that is joined and compared field by field.
@@ -118,4 +126,29 @@ macro_rules! product {
     };
 }
 
+/// A [`product`] whose fields say nothing of each other, so that it is taken apart field by field too.
+macro_rules! independent {
+    ([$($generics:tt)*] $type:ty: $($field:ident),+) => {
+        $crate::crdt::growing::product!([$($generics)*] $type: $($field),+);
+
+        /// Its parts are those of what it holds.
+        impl<$($generics)*> $crate::crdt::Decompose for $type {
+            fn parts(&self) -> impl Iterator<Item = Self> + '_ {
+                let parts = core::iter::empty();
+                $(let parts = parts.chain($crate::crdt::Decompose::parts(&self.$field).map(|part| {
+                    let mut parted: Self = $crate::crdt::Lattice::bottom();
+                    parted.$field = part;
+                    parted
+                }));)+
+                parts
+            }
+
+            fn minus(&self, other: &Self) -> Self {
+                Self { $($field: $crate::crdt::Decompose::minus(&self.$field, &other.$field)),+ }
+            }
+        }
+    };
+}
+
+use independent;
 use product;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::product;
+use super::independent;
 use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use crate::crdt::{Crdt, Lattice, Refused};
 
 /// Off, then on for ever. Concurrent enables are one.
 ///
@@ -16,7 +16,7 @@ pub struct OneWayFlag {
     on: bool,
 }
 
-product!([] OneWayFlag: on);
+independent!([] OneWayFlag: on);
 
 impl crate::crdt::NonCausal for OneWayFlag {}
 
@@ -38,13 +38,6 @@ impl OneWayFlag {
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.on
-    }
-}
-
-/// A flag that is on is its own only part.
-impl Decompose for OneWayFlag {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.on.then_some(*self).into_iter()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::product;
+use super::independent;
 use super::totals::Totals;
 use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use crate::crdt::{Crdt, Lattice, Refused};
 
 /// A sum of what every replica added, less what every replica took away. Concurrent adds all count.
 ///
@@ -22,7 +22,7 @@ pub struct PnCounter {
 const ADDED: usize = 0;
 const TAKEN: usize = 1;
 
-product!([] PnCounter: totals);
+independent!([] PnCounter: totals);
 
 impl PnCounter {
     /// Nothing added: 0.
@@ -48,12 +48,6 @@ impl PnCounter {
     #[must_use]
     pub fn value(&self) -> i128 {
         self.totals.sum::<i128>(ADDED) - self.totals.sum::<i128>(TAKEN)
-    }
-}
-
-impl Decompose for PnCounter {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.totals.parts().map(|totals| Self { totals })
     }
 }
 

@@ -11,7 +11,7 @@ use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
-use super::order;
+use super::{in_order, order};
 use crate::causal::ReplicaId;
 use crate::codec::DecodeError;
 use crate::crdt::{Decompose, Lattice, Refused};
@@ -256,9 +256,7 @@ impl<K: Key<W>, const W: usize, const N: usize> TryFrom<Vec<Entry<K, N>>> for To
     type Error = DecodeError;
 
     fn try_from(entries: Vec<Entry<K, N>>) -> Result<Self, DecodeError> {
-        if !entries.is_sorted_by(|low, high| low.0.to_words() < high.0.to_words()) {
-            return Err(DecodeError::new(0, "the keys of totals are not in order"));
-        }
+        in_order(&entries, |low, high| low.0.to_words() < high.0.to_words())?;
         if entries.iter().any(|entry| entry.1 == [0; N]) {
             return Err(DecodeError::new(0, "a total of 0"));
         }

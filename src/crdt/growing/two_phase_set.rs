@@ -2,18 +2,20 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 use core::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::order;
+use super::keyed::Keyed;
+use super::{in_order, independent};
 use crate::causal::ReplicaId;
 use crate::codec::DecodeError;
-use crate::crdt::{Crdt, Decompose, Lattice, NonCausal, Refused};
+use crate::crdt::{Crdt, Lattice, NonCausal, Refused};
 
 /// A set whose elements can be removed, and then never come back: not by an insert after the remove, nor by one concurrent
 /// with it. A remove wins, for ever.
+///
+/// The order is, element by element: never seen, there, removed.
 ///
 /// For elements that are made once, such as random ids. It remembers every element that was removed, and never shrinks. Cost: an
 /// insert, a remove or a lookup is the logarithm of all that it has ever held, its delta one element; a join is `other`'s elements
@@ -23,20 +25,24 @@ use crate::crdt::{Crdt, Decompose, Lattice, NonCausal, Refused};
 #[serde(bound(serialize = "T: Serialize + Clone", deserialize = "T: Deserialize<'de> + Ord"))]
 pub struct TwoPhaseSet<T> {
     /// Every element ever inserted, and whether it was removed.
-    removed: BTreeMap<T, bool>,
+    removed: Keyed<T, bool>,
 }
+
+independent!([T: Ord + Clone] TwoPhaseSet<T>: removed);
+
+impl<T> NonCausal for TwoPhaseSet<T> {}
 
 impl<T: Ord + Clone> TwoPhaseSet<T> {
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { removed: BTreeMap::new() }
+        Self { removed: Keyed(BTreeMap::new()) }
     }
 
     /// Inserts an element. Returns the delta: a set of it alone; bottom if it is there, or was removed and so stays away.
     #[must_use = "the delta is what other replicas need"]
     pub fn insert(&mut self, element: T) -> Self {
-        if self.removed.contains_key(&element) {
+        if self.removed.0.contains_key(&element) {
             return Self::new();
         }
         self.put(element, false)
@@ -55,64 +61,24 @@ impl<T: Ord + Clone> TwoPhaseSet<T> {
     /// Whether an element is in it.
     #[must_use]
     pub fn contains(&self, element: &T) -> bool {
-        self.removed.get(element).is_some_and(|removed| !removed)
+        self.removed.0.get(element).is_some_and(|removed| !removed)
     }
 
     /// Whether an element was removed, and so can never be inserted.
     #[must_use]
     pub fn is_removed(&self, element: &T) -> bool {
-        self.removed.get(element).is_some_and(|removed| *removed)
+        self.removed.0.get(element).is_some_and(|removed| *removed)
     }
 
     /// Its elements, in order. Passes over the removed ones.
     pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
-        self.removed.iter().filter(|(_, removed)| !**removed).map(|(element, _)| element)
+        self.removed.0.iter().filter(|(_, removed)| !**removed).map(|(element, _)| element)
     }
 
     fn put(&mut self, element: T, removed: bool) -> Self {
-        let delta = Self { removed: [(element, removed)].into() };
+        let delta = Self { removed: Keyed::single(element, removed) };
         self.join(&delta);
         delta
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        other.removed.iter().all(|(element, theirs)| self.removed.get(element).is_some_and(|ours| ours >= theirs))
-    }
-}
-
-impl<T: Ord + Clone> Lattice for TwoPhaseSet<T> {
-    fn bottom() -> Self {
-        Self::new()
-    }
-
-    fn join(&mut self, other: &Self) -> bool {
-        self.removed.join(&other.removed)
-    }
-
-    fn is_bottom(&self) -> bool {
-        self.removed.is_empty()
-    }
-}
-
-impl<T> NonCausal for TwoPhaseSet<T> {}
-
-impl<T> Default for TwoPhaseSet<T> {
-    fn default() -> Self {
-        Self { removed: BTreeMap::new() }
-    }
-}
-
-/// Element by element: never seen, there, removed.
-impl<T: Ord + Clone> PartialOrd for TwoPhaseSet<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        order(self.covers(other), other.covers(self))
-    }
-}
-
-/// Its parts are its elements, and its removed elements.
-impl<T: Ord + Clone> Decompose for TwoPhaseSet<T> {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        self.removed.iter().map(|(element, removed)| Self { removed: [(element.clone(), *removed)].into() })
     }
 }
 
@@ -145,17 +111,14 @@ impl<T: Ord> TryFrom<Vec<(T, bool)>> for TwoPhaseSet<T> {
     type Error = DecodeError;
 
     fn try_from(elements: Vec<(T, bool)>) -> Result<Self, DecodeError> {
-        if elements.is_sorted_by(|(low, _), (high, _)| low < high) {
-            Ok(Self { removed: elements.into_iter().collect() })
-        } else {
-            Err(DecodeError::new(0, "the elements of a set are not in order"))
-        }
+        in_order(&elements, |(low, _), (high, _)| low < high)?;
+        Ok(Self { removed: Keyed(elements.into_iter().collect()) })
     }
 }
 
 impl<T> From<TwoPhaseSet<T>> for Vec<(T, bool)> {
     fn from(set: TwoPhaseSet<T>) -> Self {
-        set.removed.into_iter().collect()
+        set.removed.0.into_iter().collect()
     }
 }
 

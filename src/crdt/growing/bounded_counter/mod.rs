@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::product;
+use super::independent;
 use super::totals::Totals;
 use crate::causal::ReplicaId;
-use crate::crdt::{Crdt, Decompose, Lattice, Refused};
+use crate::crdt::{Crdt, Lattice, Refused};
 
 /// A stock: what was granted, less what was taken, never below 0 at any replica, whatever is lost, late or repeated on the way.
 ///
@@ -17,8 +17,8 @@ use crate::crdt::{Crdt, Decompose, Lattice, Refused};
 /// rights. A replica without rights is refused, even if others have some: it has to ask them for a transfer.
 ///
 /// Every delta of a take or a transfer brings the rights that it draws on, back to their grants. So a replica that has seen
-/// no other delta does not read less than 0 either. A single [part](Decompose::parts) does not: join all of them, or what
-/// [`minus`](Decompose::minus) gives to the one whom it was made for.
+/// no other delta does not read less than 0 either. A single [part](crate::crdt::Decompose::parts) does not: join all of them, or what
+/// [`minus`](crate::crdt::Decompose::minus) gives to the one whom it was made for.
 ///
 /// All of it rests on one writer for each id. Two copies of a replica that both go on (a restored backup, a clone) can spend
 /// the same rights twice. Then the sum may be more than was granted; it reads as 0, and nothing panics.
@@ -36,7 +36,7 @@ pub struct BoundedCounter {
     used: Totals<ReplicaId, 1, 1>,
 }
 
-product!([] BoundedCounter: rights, used);
+independent!([] BoundedCounter: rights, used);
 
 impl BoundedCounter {
     /// Nothing granted: 0.
@@ -150,13 +150,6 @@ impl BoundedCounter {
             }
         }
         sources
-    }
-}
-
-impl Decompose for BoundedCounter {
-    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        let rights = self.rights.parts().map(|rights| Self { rights, used: Totals::bottom() });
-        rights.chain(self.used.parts().map(|used| Self { rights: Totals::bottom(), used }))
     }
 }
 
