@@ -23,6 +23,8 @@ mod growing;
 mod join;
 mod lattice;
 mod refused;
+#[cfg(test)]
+mod tests;
 
 pub use causal_types::{CausalType, DwFlag, EwFlag, MvRegister};
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};

@@ -2,8 +2,6 @@
 
 mod causal_type;
 mod flag;
-#[cfg(test)]
-mod histories;
 mod mv_register;
 
 pub use causal_type::CausalType;

@@ -1,0 +1,155 @@
+//! Every short history of every type. A type takes a line in the list, and a rule.
+
+mod histories;
+
+use alloc::collections::BTreeSet;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use histories::{Checked, Histories, Seen};
+
+use super::*;
+use crate::causal::{CausalContext, Dot, ReplicaId, SEQ_MAX};
+
+/// Two tests for each: one that is quick, and one of all histories of up to 6 operations on 2 replicas, and of 4 on 3, which takes
+/// minutes and tells how many there are: `cargo test --lib crdt::tests::all -- --ignored --nocapture`.
+macro_rules! every_history {
+    ($($name:ident: $histories:expr;)+) => {
+        mod short {
+            use super::*;
+
+            $(#[test]
+            fn $name() {
+                $histories.check(2, 4);
+                $histories.check(3, 3);
+            })+
+        }
+
+        mod all {
+            use super::*;
+
+            $(#[test]
+            #[ignore = "takes minutes"]
+            fn $name() {
+                tell(stringify!($name), [$histories.check(2, 6), $histories.check(3, 4)]);
+            })+
+        }
+    };
+}
+
+fn tell(name: &str, [two, three]: [Checked; 2]) {
+    #[cfg(feature = "std")]
+    std::println!("{name}\n  6 operations on 2 replicas: {two:?}\n  4 operations on 3 replicas: {three:?}");
+    #[cfg(not(feature = "std"))]
+    let _ = (name, two, three);
+}
+
+const SET: [TwoPhaseSetOp<u8>; 3] = [TwoPhaseSetOp::Insert(1), TwoPhaseSetOp::Remove(1), TwoPhaseSetOp::Insert(2)];
+const RESET: [ResetCounterOp; 3] = [ResetCounterOp::Add(1), ResetCounterOp::Add(-1), ResetCounterOp::Reset];
+const BOUNDED: [BoundedCounterOp; 3] = [
+    BoundedCounterOp::Grant(2),
+    BoundedCounterOp::Take(1),
+    BoundedCounterOp::Transfer { to: ReplicaId::from_u128(2), amount: 1 },
+];
+
+every_history! {
+    all_adds_count: Histories::<GCounter>::new(&[0, 1, 2], |seen| seen.iter().map(|add| u128::from(add.op)).sum());
+    all_adds_count_and_negative_ones: Histories::<PnCounter>::new(&[1, -1], |seen| seen.iter().map(|add| i128::from(add.op)).sum());
+    a_reset_cancels_what_it_saw: Histories::<ResetCounter>::new(&RESET, what_no_reset_saw).whole();
+    grants_less_takes: Histories::<BoundedCounter>::new(&BOUNDED, what_is_left);
+    the_last_write_wins: Histories::<LwwRegister<u8, u8>>::new(&[(0, 1), (1, 0), (1, 1)], |seen| greatest(seen).map(|(_, value)| value));
+    the_first_write_wins: Histories::<FirstWriteRegister<u8, u8>>::new(&[(0, 1), (1, 0), (1, 1)], |seen| least(seen).map(|(_, value)| value));
+    the_last_deadline_wins: Histories::<Expiring<u8, u8>>::new(&[(0, 1), (1, 0), (1, 1)], greatest);
+    the_greatest_stays: Histories::<Max<u8>>::new(&[0, 1, 2], greatest);
+    the_least_stays: Histories::<Min<u8>>::new(&[0, 1, 2], least);
+    once_on_always_on: Histories::<OneWayFlag>::new(&[()], |seen| seen.iter().next().is_some());
+    all_elements_stay: Histories::<GSet<u8>>::new(&[1, 2], |seen| seen.iter().map(|insert| insert.op).collect());
+    what_was_removed_stays_away: Histories::<TwoPhaseSet<u8>>::new(&SET, what_nobody_removed).whole();
+    equal_items_are_one: Histories::<HyperLogLog<14>>::new(&[vec![1], vec![2]], how_many);
+    enable_wins: Histories::<EwFlag>::new(&[true, false], is_on_for_somebody);
+    disable_wins: Histories::<DwFlag>::new(&[true, false], is_on_for_all);
+    every_concurrent_value_shows: Histories::<MvRegister<u8>>::new(&[Some(1), Some(2), None], every_concurrent_value);
+}
+
+fn greatest<Op: Ord + Clone>(seen: &Seen<'_, Op>) -> Option<Op> {
+    seen.iter().map(|event| &event.op).max().cloned()
+}
+
+fn least<Op: Ord + Clone>(seen: &Seen<'_, Op>) -> Option<Op> {
+    seen.iter().map(|event| &event.op).min().cloned()
+}
+
+fn what_no_reset_saw(seen: &Seen<'_, ResetCounterOp>) -> i128 {
+    let mut sum = 0;
+    for add in seen.iter() {
+        let is_reset = |by: &histories::Event<_>| matches!(by.op, ResetCounterOp::Reset) && by.has_seen(add);
+        if let ResetCounterOp::Add(amount) = add.op
+            && !seen.iter().any(is_reset)
+        {
+            sum += i128::from(amount);
+        }
+    }
+    sum
+}
+
+fn what_is_left(seen: &Seen<'_, BoundedCounterOp>) -> u128 {
+    let amount = |op| match op {
+        BoundedCounterOp::Grant(amount) => i128::from(amount),
+        BoundedCounterOp::Take(amount) => -i128::from(amount),
+        BoundedCounterOp::Transfer { .. } => 0,
+    };
+    u128::try_from(seen.iter().map(|event| amount(event.op)).sum::<i128>()).unwrap()
+}
+
+/// A remove counts if an insert had been seen; an insert that had seen such a remove did nothing.
+fn what_nobody_removed(seen: &Seen<'_, TwoPhaseSetOp<u8>>) -> BTreeSet<u8> {
+    let inserts = |of: u8| seen.iter().filter(move |event| event.op == TwoPhaseSetOp::Insert(of));
+    let removes = |of: u8| seen.iter().filter(move |event| event.op == TwoPhaseSetOp::Remove(of));
+    let is_removed = |of: u8| removes(of).any(|remove| inserts(of).any(|insert| remove.has_seen(insert)));
+    [1, 2].into_iter().filter(|of| inserts(*of).next().is_some() && !is_removed(*of)).collect()
+}
+
+/// So few are counted exactly.
+fn how_many(seen: &Seen<'_, Vec<u8>>) -> u64 {
+    seen.iter().map(|add| &add.op).collect::<BTreeSet<_>>().len() as u64
+}
+
+/// A disable removes what it has seen, and is no event itself.
+fn is_on_for_somebody(seen: &Seen<'_, bool>) -> bool {
+    seen.iter().any(|enable| enable.op && !seen.iter().any(|later| later.has_seen(enable)))
+}
+
+fn is_on_for_all(seen: &Seen<'_, bool>) -> bool {
+    seen.newest().next().is_some() && seen.newest().all(|newest| newest.op)
+}
+
+/// In the order of their writers, of whom each has one.
+fn every_concurrent_value(seen: &Seen<'_, Option<u8>>) -> Vec<u8> {
+    let mut newest: Vec<_> = seen.newest().collect();
+    newest.sort_by_key(|event| event.replica());
+    newest.iter().filter_map(|event| event.op).collect()
+}
+
+/// Against numbers that were counted another way: by a search through all that can happen, an operation, the delivery of one
+/// delta or of a state at a time.
+#[test]
+fn no_history_is_left_out_and_none_is_run_twice() {
+    let of = |replicas, ops| {
+        let checked = Histories::<OneWayFlag>::new(&[()], |seen| seen.iter().next().is_some()).check(replicas, ops);
+        (checked.histories, checked.worlds)
+    };
+    assert_eq!([of(2, 2), of(2, 3), of(2, 4), of(2, 5)], [(8, 21), (24, 93), (86, 461), (366, 2_573)]);
+    assert_eq!([of(3, 2), of(3, 3)], [(16, 157), (86, 2_189)]);
+}
+
+#[test]
+fn a_replica_without_numbers_left_is_refused_and_nothing_changes() {
+    let me = ReplicaId::from_u128(1);
+    let last = Dot::new(me, SEQ_MAX);
+    let mut register = MvRegister::from_causal(Causal::new(DotFun::from_iter([(last, 7)]), CausalContext::new()));
+    let before = register.clone();
+    assert_eq!(register.set(me, 8), Err(Refused::Exhausted));
+    assert_eq!(register, before);
+    assert!(register.set(ReplicaId::from_u128(2), 8).is_ok());
+    assert_eq!(register.values().collect::<Vec<_>>(), [&8]);
+}
