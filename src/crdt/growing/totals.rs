@@ -50,8 +50,8 @@ impl Key<2> for (ReplicaId, ReplicaId) {
 /// Keys and totals lie apart: where two hold the same keys, as replicas mostly do, a join is a comparison of all keys and
 /// a maximum of all totals, without a lookup or a branch. One entry, as a delta has, needs no allocation.
 ///
-/// Cost: a join is linear in both; or, of an `other` that is much smaller, its keys times the logarithm of ours, and a move
-/// for each key that is new.
+/// Cost: a join is linear in both; or, of an `other` that is much smaller and has at most one new key, its keys times the
+/// logarithm of ours.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "Vec<Entry<K, N>>", bound(deserialize = "K: Deserialize<'de> + Key<W>"))]
 pub(super) struct Totals<K, const W: usize, const N: usize> {
@@ -162,8 +162,10 @@ impl<K: Key<W>, const W: usize, const N: usize> Lattice for Totals<K, W, N> {
         if self.keys.as_flattened() == other.keys.as_flattened() {
             return raise_all(self.totals.as_flattened_mut(), other.totals.as_flattened());
         }
-        // A lookup compares some ten keys, and each that is new moves those after it.
-        if other.keys.len() > 1 + self.keys.len() / 16 {
+        // A lookup compares some ten keys, and each key that is new moves those after it.
+        let len = other.keys.len();
+        let new = || other.keys.iter().filter(|key| self.keys.binary_search(key).is_err());
+        if len > 1 && (len > self.keys.len() / 16 || new().nth(1).is_some()) {
             return self.merge(other);
         }
         let mut changed = false;
@@ -268,5 +270,34 @@ impl<K: Key<W>, const W: usize, const N: usize> TryFrom<Vec<Entry<K, N>>> for To
 impl<K: fmt::Debug + Key<W>, const W: usize, const N: usize> fmt::Debug for Totals<K, W, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laws::join_laws;
+
+    fn totals(entries: impl IntoIterator<Item = (u128, [u64; 2])>) -> Totals<ReplicaId, 1, 2> {
+        let mut totals = Totals::bottom();
+        for (key, of) in entries {
+            totals.raise(ReplicaId::from_u128(key), of);
+        }
+        totals
+    }
+
+    /// Equal keys, one key more, few keys, and many: each is joined in a way of its own.
+    #[test]
+    fn all_ways_to_join_are_one() {
+        let many = |more: u64| totals((0..40).map(move |key| (key * 2, [more, u64::try_from(key).unwrap() + 1])));
+        join_laws(&[
+            many(0),
+            many(1),
+            totals([(4, [7, 0])]),
+            totals([(5, [7, 0])]),
+            totals([(4, [7, 9]), (5, [1, 1])]),
+            totals([(1, [7, 9]), (5, [1, 1]), (99, [0, u64::MAX])]),
+            totals((0..40).map(|key| (key * 3, [2, 2]))),
+        ]);
     }
 }
