@@ -1,9 +1,20 @@
 //! What counters cost beside what they are made of: plain arrays of the same numbers.
-#![expect(clippy::unwrap_used, reason = "a benchmark that fails has nothing to measure")]
+//!
+//! Prints the ratios first, of two sides that take turns; then criterion measures each.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the clock, and has nothing to measure if it fails"
+)]
+
+#[path = "kv/measure.rs"]
+mod measure;
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use measure::{Pair, take_turns, timed};
 use tombolo::ReplicaId;
 use tombolo::codec::msgpack;
 use tombolo::crdt::{Lattice, PnCounter};
@@ -40,9 +51,27 @@ fn array_max(ours: &mut [u64], theirs: &[u64]) {
     }
 }
 
+fn print_ratio(replicas: u64) {
+    const TIMES: u32 = 200;
+    let (mut array, newer_array) = (totals(replicas, 0), totals(replicas, 1));
+    let (mut ours, newer) = (counter(replicas, 0), counter(replicas, 1));
+    // What a merge costs does not depend on whether it changes anything.
+    let merges = || {
+        timed(|| {
+            for _ in 0..TIMES {
+                black_box(ours.join(black_box(&newer)));
+            }
+        })
+    };
+    let maxima = || timed(|| (0..TIMES).for_each(|_| array_max(black_box(&mut array), black_box(&newer_array))));
+    let Pair { ours, reference, ratio } = take_turns(400, TIMES, merges, maxima);
+    println!("merge of {replicas} replicas: {ours:.1} ns, the maximum of arrays {reference:.1} ns, ratio {ratio:.2}");
+}
+
 /// Is a merge of all replicas at most 1.5 times the maximum of two arrays of their totals?
 fn merge(criterion: &mut Criterion) {
     for replicas in REPLICAS {
+        print_ratio(replicas);
         for (which, more) in [("equal", 0), ("all_newer", 1)] {
             let mut group = criterion.benchmark_group(format!("merge_{replicas}_replicas_{which}"));
             let (ours, theirs) = (totals(replicas, 0), totals(replicas, more));
