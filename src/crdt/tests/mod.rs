@@ -142,6 +142,48 @@ fn no_history_is_left_out_and_none_is_run_twice() {
     assert_eq!([of(3, 2), of(3, 3)], [(16, 157), (86, 2_189)]);
 }
 
+/// One total for all: a lattice, with the right deltas, and wrong.
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
+struct Shared(u64);
+
+impl Lattice for Shared {
+    fn bottom() -> Self {
+        Self(0)
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        let changed = other.0 > self.0;
+        self.0 = self.0.max(other.0);
+        changed
+    }
+}
+
+impl Decompose for Shared {
+    fn parts(&self) -> impl Iterator<Item = Self> + '_ {
+        (self.0 > 0).then(|| self.clone()).into_iter()
+    }
+}
+
+impl Crdt for Shared {
+    type Op = u64;
+    type Read = u64;
+
+    fn apply(&mut self, amount: &u64, _me: ReplicaId) -> Result<Self, Refused> {
+        self.0 += amount;
+        Ok(self.clone())
+    }
+
+    fn read(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+#[should_panic(expected = "of Shared(1), which has Seen")]
+fn a_counter_that_loses_concurrent_adds_is_caught() {
+    Histories::<Shared>::new(&[1], |seen| seen.iter().map(|add| add.op).sum()).check(2, 2);
+}
+
 #[test]
 fn a_replica_without_numbers_left_is_refused_and_nothing_changes() {
     let me = ReplicaId::from_u128(1);
