@@ -1,0 +1,118 @@
+//! Few registers and many, and how far estimates are off.
+
+use super::*;
+use crate::crdt::growing::tests::{assert_type, assert_unreadable, reachable};
+
+fn sketch_of<const P: u8>(items: impl IntoIterator<Item = u64>) -> HyperLogLog<P> {
+    let mut sketch = HyperLogLog::new();
+    for item in items {
+        let _unsent = sketch.add(item.to_le_bytes());
+    }
+    sketch
+}
+
+#[test]
+fn it_is_a_lattice_whose_deltas_say_what_its_operations_do() {
+    let ops: Vec<Vec<u8>> = (0_u8..5).map(|item| vec![item]).collect();
+    // At this precision the third register makes it write all of them.
+    assert_type::<HyperLogLog<4>>(&reachable(&ops, 40), &ops);
+}
+
+#[test]
+fn few_and_many_registers_join_alike() {
+    let sketch = |range: core::ops::Range<u64>| sketch_of::<8>(range);
+    for (low, high) in [(0, 0), (20, 5), (20, 40), (20, 400), (400, 20), (400, 300), (1, 25)] {
+        let (one, other, both) = (sketch(0..low), sketch(low / 2..high), sketch(0..low.max(high)));
+        for (mut ours, theirs) in [(one.clone(), &other), (other.clone(), &one)] {
+            let before = ours.clone();
+            assert_eq!(ours.join(theirs), ours != before);
+            assert_eq!(ours, both);
+            assert!(!ours.join(theirs) && ours >= before && ours >= *theirs);
+            let mut mended = theirs.clone();
+            mended.join(&both.minus(theirs));
+            assert_eq!(mended, both);
+        }
+    }
+}
+
+#[test]
+fn no_item_is_0_and_the_first_ones_are_counted_exactly() {
+    assert_eq!(HyperLogLog::<4>::new().estimate(), 0);
+    assert_eq!(sketch_of::<4>([7, 7, 7]).estimate(), 1);
+    for items in 0..50 {
+        assert_eq!(sketch_of::<14>(0..items).estimate(), items);
+    }
+}
+
+/// Also that the hash is that of other implementations, so that sketches of other processes mean the same.
+#[test]
+fn estimates_are_the_same_on_every_platform() {
+    assert_eq!(XxHash3_64::oneshot(b""), 0x2D06_8005_38D3_94C2);
+    let of = |items| sketch_of::<10>(0..items).estimate();
+    assert_eq!([100, 1_000, 10_000, 100_000].map(of), [103, 980, 10_113, 98_388]);
+}
+
+/// Runs of distinct items, and at each size the root of the mean square of the relative errors, and their mean.
+fn assert_errors<const P: u8>(runs: u64, items: u64) {
+    let sizes = || (0..7).flat_map(|power| [1, 2, 5].map(|lead| lead * 10_u64.pow(power))).filter(|size| *size <= items);
+    let mut sums: Vec<(u64, f64, f64)> = sizes().map(|size| (size, 0.0, 0.0)).collect();
+    for run in 0..runs {
+        let (mut sketch, mut added) = (HyperLogLog::<P>::new(), 0);
+        for (size, sum, squares) in &mut sums {
+            for item in added..*size {
+                let _unsent = sketch.add((run << 32 | item).to_le_bytes());
+            }
+            added = *size;
+            let error = sketch.estimate() as f64 / *size as f64 - 1.0;
+            *sum += error;
+            *squares += error * error;
+        }
+    }
+    let (runs, registers) = (runs as f64, f64::from(1_u32 << P));
+    let (standard, bias) = (1.04 / registers.sqrt(), 1.1 / registers);
+    for (size, sum, squares) in sums {
+        let (mean, spread) = (sum / runs, (squares / runs).sqrt());
+        // Four standard errors of the mean, and of the spread; and the rounding to a whole number.
+        let systematic = bias + 0.5 / size as f64;
+        assert!(spread < standard * (1.0 + 4.0 / (2.0 * runs).sqrt()) + systematic, "{spread} of {size}");
+        assert!(mean.abs() < standard * 4.0 / runs.sqrt() + systematic, "{mean} of {size}");
+    }
+}
+
+#[test]
+fn the_error_is_what_theory_says_from_1_item_to_a_million() {
+    assert_errors::<4>(60, 100_000);
+    assert_errors::<8>(60, 100_000);
+    assert_errors::<12>(20, 1_000_000);
+    assert_errors::<14>(20, 1_000_000);
+}
+
+#[test]
+fn full_registers_are_a_number_too() {
+    for full in 0..=16 {
+        let mut sketch = HyperLogLog::<4>::new();
+        for index in 0..16 {
+            sketch.raise(index, if index < full { 61 } else { 60 });
+        }
+        assert!(sketch.estimate() > 1 << 60, "{full}");
+    }
+    for x in [0.0, 1e-300, 0.25, 0.3, 0.999, 1.0_f64] {
+        assert!((root(x) - x.sqrt()).abs() <= f64::EPSILON * x.sqrt());
+    }
+}
+
+#[test]
+fn registers_that_no_items_make_are_refused() {
+    let all = |raised: usize| [vec![61; raised], vec![0; 16 - raised]].concat();
+    let unreadable = |registers: &Registers| assert_unreadable::<HyperLogLog<4>>(registers);
+    for few in [vec![pack(1, 1), pack(0, 1)], vec![pack(1, 1), pack(1, 2)], vec![pack(0, 1), pack(1, 1), pack(2, 1)]] {
+        unreadable(&Registers::Few(few));
+    }
+    for (index, rank) in [(16, 1), (0, 0), (0, 62), (u32::MAX >> RANK_BITS, 1)] {
+        unreadable(&Registers::Few(vec![pack(index, rank)]));
+    }
+    assert!(HyperLogLog::<4>::try_from(Registers::All(all(3))).is_ok());
+    for registers in [all(2), vec![1; 15], vec![1; 17], vec![62; 16]] {
+        unreadable(&Registers::All(registers));
+    }
+}
