@@ -51,6 +51,12 @@ use crate::crdt::{Crdt, Decompose, Lattice, NonCausal, Refused};
 /// assert_eq!(yours.estimate(), 2);
 /// ```
 ///
+/// A precision out of range does not compile:
+///
+/// ```compile_fail
+/// let _sketch = tombolo::crdt::HyperLogLog::<3>::new();
+/// ```
+///
 /// Source: Flajolet, Fusy, Gandouet, Meunier, "`HyperLogLog`: the analysis of a near-optimal cardinality estimation algorithm"
 /// (2007); the estimate, which needs no correction for few or for many items, is Ertl, "New cardinality estimation algorithms
 /// for `HyperLogLog` sketches" (2017), the improved raw estimator.
