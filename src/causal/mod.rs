@@ -18,6 +18,7 @@ mod replica;
 mod version_vector;
 
 pub use context::CausalContext;
+pub(crate) use context::Intervals;
 pub use dot::{Dot, SEQ_MAX};
 pub use hlc::Hlc;
 pub use replica::ReplicaId;

@@ -10,17 +10,17 @@ use super::SEQ_MAX;
 
 /// The numbers `first..=last`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Interval {
-    pub(super) first: u64,
-    pub(super) last: u64,
+pub(crate) struct Interval {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 /// A set of sequence numbers. An interval that begins at 1 is the part without gaps.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Intervals {
+pub(crate) struct Intervals {
     /// Invariant: each within `1..=SEQ_MAX`, sorted, and at least one number is missing between two of them: so equal sets
-    /// compare equal. One interval, the common case, needs no allocation.
-    list: SmallVec<[Interval; 1]>,
+    /// compare equal. One interval, the common case, needs no allocation, nor do two: what is replaced, and what replaces it.
+    list: SmallVec<[Interval; 2]>,
 }
 
 impl Intervals {
@@ -60,7 +60,7 @@ impl Intervals {
         self.list.iter().map(|held| held.first..=held.last)
     }
 
-    pub(super) fn as_slice(&self) -> &[Interval] {
+    pub(crate) fn as_slice(&self) -> &[Interval] {
         &self.list
     }
 
@@ -78,7 +78,7 @@ impl Intervals {
         self.list.first().filter(|held| held.first == 1).map_or(0, |held| held.last)
     }
 
-    pub(super) fn contains(&self, seq: u64) -> bool {
+    pub(crate) fn contains(&self, seq: u64) -> bool {
         let at = self.list.partition_point(|held| held.last < seq);
         self.list.get(at).is_some_and(|held| held.first <= seq)
     }
@@ -113,7 +113,7 @@ impl Intervals {
         if self.covers(other) {
             return false;
         }
-        let mut joined: SmallVec<[Interval; 1]> = SmallVec::with_capacity(self.list.len().max(other.list.len()));
+        let mut joined: SmallVec<[Interval; 2]> = SmallVec::with_capacity(self.list.len().max(other.list.len()));
         let mut ours = self.list.iter().peekable();
         let mut theirs = other.list.iter().peekable();
         loop {
@@ -158,7 +158,7 @@ impl Intervals {
     }
 
     /// Whether it has every number of `other`.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let mut ours = self.near(other).iter().peekable();
         other.list.iter().all(|wanted| {
             while ours.next_if(|held| held.last < wanted.last).is_some() {}
@@ -167,7 +167,7 @@ impl Intervals {
     }
 
     /// Whether it has no number of `other`.
-    pub(super) fn is_disjoint(&self, other: &Self) -> bool {
+    pub(crate) fn is_disjoint(&self, other: &Self) -> bool {
         let mut ours = self.near(other).iter().peekable();
         other.list.iter().all(|their| {
             while ours.next_if(|held| held.last < their.first).is_some() {}

@@ -11,8 +11,9 @@ use core::fmt;
 use core::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use self::intervals::Intervals;
+pub(crate) use self::intervals::Intervals;
 use super::{Dot, ReplicaId, SEQ_MAX, VersionVector};
 use crate::codec::{DecodeError, Reader, Writer};
 
@@ -28,8 +29,9 @@ use crate::codec::{DecodeError, Reader, Writer};
 #[derive(Clone, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Parts", into = "Parts")]
 pub struct CausalContext {
-    /// Invariant: no set is empty, so equal contexts compare equal (the sets are canonical themselves).
-    seen: BTreeMap<ReplicaId, Intervals>,
+    /// Invariant: sorted by replica, and no set is empty, so equal contexts compare equal (the sets are canonical themselves).
+    /// One replica, as in most deltas, needs no allocation.
+    seen: SmallVec<[(ReplicaId, Intervals); 1]>,
 }
 
 /// As serde sees it: of each replica, the first and last of its intervals.
@@ -39,13 +41,28 @@ impl CausalContext {
     /// Nothing seen.
     #[must_use]
     pub const fn new() -> Self {
-        Self { seen: BTreeMap::new() }
+        Self { seen: SmallVec::new_const() }
+    }
+
+    /// The events of one replica, if it has any.
+    pub(crate) fn of(&self, replica: ReplicaId) -> Option<&Intervals> {
+        let at = self.find(replica).ok()?;
+        self.seen.get(at).map(|(_, held)| held)
+    }
+
+    /// The replicas and their events, sorted by replica.
+    pub(crate) fn replicas(&self) -> impl ExactSizeIterator<Item = (ReplicaId, &Intervals)> + '_ {
+        self.seen.iter().map(|(replica, held)| (*replica, held))
+    }
+
+    fn find(&self, replica: ReplicaId) -> Result<usize, usize> {
+        self.seen.binary_search_by_key(&replica, |(held, _)| *held)
     }
 
     /// Whether it has an event. Cost: logarithmic.
     #[must_use]
     pub fn contains(&self, dot: Dot) -> bool {
-        self.seen.get(&dot.replica).is_some_and(|held| held.contains(dot.seq))
+        self.of(dot.replica).is_some_and(|held| held.contains(dot.seq))
     }
 
     /// Adds an event. Returns whether it is new: `false` also for a dot that [is no event](Dot::is_event), which
@@ -62,17 +79,35 @@ impl CausalContext {
         if seqs.is_empty() || first > last {
             return false;
         }
-        self.seen.entry(replica).or_default().insert(first, last)
+        match self.find(replica) {
+            Ok(at) => self.seen.get_mut(at).is_some_and(|(_, held)| held.insert(first, last)),
+            Err(at) => {
+                let mut held = Intervals::default();
+                held.insert(first, last);
+                self.seen.insert(at, (replica, held));
+                true
+            }
+        }
     }
 
     /// Adds the events of `other`. Returns whether any is new.
     ///
     /// Cost: linear in the intervals of `other` and in ours of the same replicas; logarithmic for a replica of which
-    /// `other` has one interval.
+    /// `other` has one interval. A replica of which we had none makes it linear in our replicas.
     pub fn join(&mut self, other: &Self) -> bool {
         let mut changed = false;
+        let known = self.seen.len();
         for (replica, theirs) in &other.seen {
-            changed |= self.seen.entry(*replica).or_default().join(theirs);
+            let ours = self.seen.get_mut(..known).unwrap_or_default();
+            match ours.binary_search_by_key(replica, |(held, _)| *held) {
+                Ok(at) => changed |= ours.get_mut(at).is_some_and(|(_, held)| held.join(theirs)),
+                Err(_) => self.seen.push((*replica, theirs.clone())),
+            }
+        }
+        if self.seen.len() > known {
+            // Two sorted runs.
+            self.seen.sort_by_key(|(replica, _)| *replica);
+            changed = true;
         }
         changed
     }
@@ -80,23 +115,23 @@ impl CausalContext {
     /// The events that it has and `other` lacks. Cost: linear in the intervals of both.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        let left = |(replica, ours): (&ReplicaId, &Intervals)| {
-            let left = other.seen.get(replica).map_or_else(|| ours.clone(), |theirs| ours.minus(theirs));
-            (!left.is_empty()).then_some((*replica, left))
+        let left = |(replica, ours): (ReplicaId, &Intervals)| {
+            let left = other.of(replica).map_or_else(|| ours.clone(), |theirs| ours.minus(theirs));
+            (!left.is_empty()).then_some((replica, left))
         };
-        Self { seen: self.seen.iter().filter_map(left).collect() }
+        Self { seen: self.replicas().filter_map(left).collect() }
     }
 
     /// Whether it has every event of `other`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        other.seen.iter().all(|(replica, theirs)| self.seen.get(replica).is_some_and(|ours| ours.covers(theirs)))
+        other.replicas().all(|(replica, theirs)| self.of(replica).is_some_and(|ours| ours.covers(theirs)))
     }
 
     /// Whether it has no event of `other`.
     #[must_use]
     pub fn is_disjoint(&self, other: &Self) -> bool {
-        other.seen.iter().all(|(replica, theirs)| self.seen.get(replica).is_none_or(|ours| ours.is_disjoint(theirs)))
+        other.replicas().all(|(replica, theirs)| self.of(replica).is_none_or(|ours| ours.is_disjoint(theirs)))
     }
 
     /// The dot of the next event of `replica`: one above the highest seen, whatever gaps are below it. `None` past
@@ -105,7 +140,7 @@ impl CausalContext {
     /// Only `replica` itself may use it, and only on the newest context that it has: two events of one dot are lost data.
     #[must_use]
     pub fn next(&self, replica: ReplicaId) -> Option<Dot> {
-        let last = self.seen.get(&replica).map_or(0, Intervals::last);
+        let last = self.of(replica).map_or(0, Intervals::last);
         (last < SEQ_MAX).then(|| Dot::new(replica, last + 1))
     }
 
@@ -168,7 +203,7 @@ impl CausalContext {
 
     pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = from.len_up_to(usize::MAX, 19)?;
-        let mut seen = BTreeMap::new();
+        let mut seen = SmallVec::with_capacity(count);
         let mut last_replica = None;
         for _ in 0..count {
             let replica = ReplicaId::from_bytes(from.array()?);
@@ -180,7 +215,7 @@ impl CausalContext {
             if held.is_empty() {
                 return Err(from.error("a replica of a context without events"));
             }
-            seen.insert(replica, held);
+            seen.push((replica, held));
         }
         Ok(Self { seen })
     }
@@ -241,10 +276,10 @@ impl TryFrom<Parts> for CausalContext {
     type Error = DecodeError;
 
     fn try_from(parts: Parts) -> Result<Self, DecodeError> {
-        let mut seen = BTreeMap::new();
+        let mut seen = SmallVec::with_capacity(parts.len());
         for (replica, pairs) in parts {
             match Intervals::from_pairs(&pairs) {
-                Some(held) if !held.is_empty() => seen.insert(replica, held),
+                Some(held) if !held.is_empty() => seen.push((replica, held)),
                 _ => return Err(DecodeError::new(0, "intervals of a context are not in canonical form")),
             };
         }
@@ -260,6 +295,6 @@ impl From<CausalContext> for Parts {
 
 impl fmt::Debug for CausalContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(&self.seen).finish()
+        f.debug_map().entries(self.replicas()).finish()
     }
 }

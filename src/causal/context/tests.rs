@@ -49,7 +49,7 @@ fn assert_invariant(context: &CausalContext) {
         let (low, high) = (&pair[0], &pair[1]);
         assert!(low.0 < high.0 || low.0 == high.0 && low.1.end() + 1 < *high.1.start(), "{context:?}");
     }
-    assert!(context.seen.values().all(|held| !held.is_empty()), "{context:?}");
+    assert!(context.replicas().all(|(_, held)| !held.is_empty()), "{context:?}");
 }
 
 /// A replica, and of each interval the gap before it and the numbers besides its first.
