@@ -1,18 +1,19 @@
 //! The one join: which dots live on when two sides meet.
 
 use core::cmp::Ordering;
+use core::mem;
 
-/// What the join decides for one dot. Positions are indexes into the two inputs.
+/// What the join decides for one dot, and where that dot is: an index into one of the two inputs, or what came with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Ours, at this index: both have it, or they have not seen it.
-    Keep(usize),
-    /// Ours, at this index: they have seen it and no longer hold it.
-    Drop(usize),
-    /// Theirs, at this index: it is new to us.
-    Take(usize),
-    /// Theirs, at this index: we have seen it and no longer hold it.
-    Skip(usize),
+pub enum Verdict<T = usize> {
+    /// Ours, at this place: both have it, or they have not seen it.
+    Keep(T),
+    /// Ours, at this place: they have seen it and no longer hold it.
+    Drop(T),
+    /// Theirs, at this place: it is new to us.
+    Take(T),
+    /// Theirs, at this place: we have seen it and no longer hold it.
+    Skip(T),
 }
 
 /// Joins the dots that two sides hold in one place, given what each has seen.
@@ -37,51 +38,59 @@ pub fn join_dots<D: Ord>(
     theirs: impl IntoIterator<Item = D>,
     ours_seen: impl Fn(&D) -> bool,
     theirs_seen: impl Fn(&D) -> bool,
-    mut each: impl FnMut(Verdict),
+    each: impl FnMut(Verdict),
 ) {
-    let ours_alone = |our: &D, at| if theirs_seen(our) { Verdict::Drop(at) } else { Verdict::Keep(at) };
-    let theirs_alone = |their: &D, at| if ours_seen(their) { Verdict::Skip(at) } else { Verdict::Take(at) };
-    let mut ours = Ascending::new(ours.into_iter());
-    let mut theirs = Ascending::new(theirs.into_iter());
+    join_placed_dots(ours.into_iter().zip(0..), theirs.into_iter().zip(0..), ours_seen, theirs_seen, each);
+}
+
+/// The same for dots that each come with a place of their own, which the verdict gives back.
+pub(super) fn join_placed_dots<D: Ord, T>(
+    ours: impl Iterator<Item = (D, T)>,
+    theirs: impl Iterator<Item = (D, T)>,
+    ours_seen: impl Fn(&D) -> bool,
+    theirs_seen: impl Fn(&D) -> bool,
+    mut each: impl FnMut(Verdict<T>),
+) {
+    let ours_alone = |(our, at)| if theirs_seen(&our) { Verdict::Drop(at) } else { Verdict::Keep(at) };
+    let theirs_alone = |(their, at)| if ours_seen(&their) { Verdict::Skip(at) } else { Verdict::Take(at) };
+    let mut ours = Ascending::new(ours);
+    let mut theirs = Ascending::new(theirs);
     loop {
-        let (verdict, lower) = match (&ours.head, &theirs.head) {
+        let first = match (&ours.head, &theirs.head) {
             (None, None) => return,
-            (Some(our), None) => (ours_alone(our, ours.at), Ordering::Less),
-            (None, Some(their)) => (theirs_alone(their, theirs.at), Ordering::Greater),
-            (Some(our), Some(their)) => match our.cmp(their) {
-                Ordering::Less => (ours_alone(our, ours.at), Ordering::Less),
-                Ordering::Equal => (Verdict::Keep(ours.at), Ordering::Equal),
-                Ordering::Greater => (theirs_alone(their, theirs.at), Ordering::Greater),
-            },
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((our, _)), Some((their, _))) => our.cmp(their),
         };
-        each(verdict);
-        if lower.is_le() {
-            ours.advance();
-        }
-        if lower.is_ge() {
-            theirs.advance();
+        let our = if first.is_le() { ours.advance() } else { None };
+        let their = if first.is_ge() { theirs.advance() } else { None };
+        match (our, their) {
+            (Some((_, at)), Some(_)) => each(Verdict::Keep(at)),
+            (Some(our), None) => each(ours_alone(our)),
+            (None, Some(their)) => each(theirs_alone(their)),
+            (None, None) => return,
         }
     }
 }
 
-/// The head of a sorted sequence, and its index.
-struct Ascending<I: Iterator> {
+/// The head of a sorted sequence.
+struct Ascending<D, T, I: Iterator<Item = (D, T)>> {
     rest: I,
-    head: Option<I::Item>,
-    at: usize,
+    head: Option<(D, T)>,
 }
 
-impl<I: Iterator<Item: Ord>> Ascending<I> {
+impl<D: Ord, T, I: Iterator<Item = (D, T)>> Ascending<D, T, I> {
     fn new(mut rest: I) -> Self {
         let head = rest.next();
-        Self { rest, head, at: 0 }
+        Self { rest, head }
     }
 
-    fn advance(&mut self) {
-        let next = self.rest.next();
-        debug_assert!(next.is_none() || self.head < next, "dots are not strictly ascending at index {}", self.at + 1);
-        self.head = next;
-        self.at += 1;
+    fn advance(&mut self) -> Option<(D, T)> {
+        let head = mem::replace(&mut self.head, self.rest.next());
+        if let (Some((head, _)), Some((next, _))) = (&head, &self.head) {
+            debug_assert!(head < next, "dots are not strictly ascending");
+        }
+        head
     }
 }
 

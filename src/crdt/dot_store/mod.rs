@@ -11,6 +11,7 @@
 //! | `DotSet = P(I × N)` | [`DotSet`] |
 //! | `DotFun<V> = I × N ↪ V`, `V` a lattice | [`DotFun`]; any `V`, since what a dot carries never changes |
 //! | `DotMap<K, V> = K ↪ V`, `V` a dot store | [`DotMap`] |
+//! | the same of `DotFun<V>` | [`DotTable`], flat, for many keys |
 //! | `Causal<T> = T × CausalContext` | [`Causal`] |
 //! | `⊥` | `default()`; [`bottom`](crate::crdt::Lattice::bottom) of `Causal` |
 
@@ -18,6 +19,7 @@ mod causal;
 mod dot_fun;
 mod dot_map;
 mod dot_set;
+mod dot_table;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ pub use self::causal::Causal;
 pub use self::dot_fun::DotFun;
 pub use self::dot_map::DotMap;
 pub use self::dot_set::DotSet;
+pub use self::dot_table::DotTable;
 use super::{Verdict, join_dots};
 use crate::causal::{CausalContext, Dot};
 

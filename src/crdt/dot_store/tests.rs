@@ -55,6 +55,16 @@ impl<S: Places> Places for DotMap<u8, S> {
     }
 }
 
+impl Places for DotTable<u8, (u64, u8)> {
+    fn single(place: u8, dot: Dot) -> Self {
+        [(dot, place, (dot.seq, place))].into_iter().collect()
+    }
+
+    fn dots_at(&self, place: u8) -> Vec<Dot> {
+        self.get(&place).into_iter().map(|(dot, _)| dot).collect()
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Replaces what the replica has at a place, or adds to it.
@@ -275,7 +285,9 @@ macro_rules! check_stores {
 check_stores! {
     dot_set: DotSet,
     dot_fun: DotFun<(u64, u8)>,
+    table: DotTable<u8, (u64, u8)>,
     map_of_sets: DotMap<u8, DotSet>,
+    map_of_tables: DotMap<u8, DotTable<u8, (u64, u8)>>,
     map_of_maps: DotMap<u8, DotMap<u8, DotFun<(u64, u8)>>>,
 }
 

@@ -1,0 +1,184 @@
+//! A table against the two stores that it is a faster form of, and what its speed must not cost.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::*;
+use crate::causal::ReplicaId;
+use crate::crdt::{Causal, DotFun, DotMap, Lattice};
+use crate::laws::Rng;
+
+type Table = Causal<DotTable<u8, u64>>;
+type Plain = Causal<DotMap<u8, DotFun<u64>>>;
+
+fn replica(number: usize) -> ReplicaId {
+    ReplicaId::from_u128(number as u128 + 1)
+}
+
+/// What both forms hold, in one order.
+fn assert_same(table: &Table, plain: &Plain) {
+    let mut of_plain: Vec<(Dot, u8, u64)> =
+        plain.store().iter().flat_map(|(key, fun)| fun.iter().map(|(dot, value)| (dot, *key, *value))).collect();
+    of_plain.sort_unstable();
+    let of_table: Vec<(Dot, u8, u64)> = table.store().iter().map(|(dot, key, value)| (dot, *key, *value)).collect();
+    assert_eq!(of_table, of_plain);
+    assert_eq!(table.context(), plain.context());
+    assert_eq!(table.store().keys(), plain.store().len());
+    assert_eq!(table.store().len(), of_plain.len());
+    for key in 0..=u8::MAX {
+        let expected: Vec<_> = plain.store().get(&key).map(|fun| fun.iter().collect()).unwrap_or_default();
+        assert_eq!(table.store().get(&key), expected);
+        assert_eq!(table.store().contains_key(&key), !expected.is_empty());
+        let only = if expected.len() > 1 { Err(()) } else { Ok(expected.first().map(|(_, value)| *value)) };
+        assert_eq!(table.store().only(&key), only);
+    }
+}
+
+/// Both forms of one replica, or of one delta.
+type Both = (Table, Plain);
+
+fn write(both: &mut Both, me: ReplicaId, key: u8, value: u64, beside: bool) -> Both {
+    let dot = both.1.context().next(me).unwrap();
+    let seen: CausalContext =
+        if beside { CausalContext::new() } else { both.1.store().get(&key).into_iter().flat_map(DotFun::dots).collect() };
+    let plain = Causal::new([(key, DotFun::from_iter([(dot, value)]))].into_iter().collect(), seen.clone());
+    let table = Causal::new(DotTable::single(dot, key, value), seen);
+    // At the table itself, without a join.
+    if beside {
+        assert!(both.0.store.insert(dot, key, value));
+    } else {
+        both.0.store.write(dot, &key, value);
+    }
+    both.0.context.insert(dot);
+    both.1.join(&plain);
+    (table, plain)
+}
+
+fn remove(both: &mut Both, key: u8) -> Both {
+    let seen = both.0.store.remove(&key);
+    let expected: CausalContext = both.1.store().get(&key).into_iter().flat_map(DotFun::dots).collect();
+    assert_eq!(seen, expected);
+    let plain = Causal::new(DotMap::new(), seen.clone());
+    both.1.join(&plain);
+    (Causal::new(DotTable::new(), seen), plain)
+}
+
+#[test]
+fn a_table_is_a_map_of_functions_through_any_history() {
+    for seed in 0..300 {
+        let mut rng = Rng::new(seed);
+        let keys = 1 + rng.below(60);
+        let mut replicas: [Both; 3] = core::array::from_fn(|_| (Causal::bottom(), Causal::bottom()));
+        let mut deltas: Vec<Both> = Vec::new();
+        for step in 0..120 {
+            let at = rng.index(3);
+            let key = u8::try_from(rng.below(keys)).unwrap();
+            match rng.below(10) {
+                0..=3 => deltas.push(write(&mut replicas[at], replica(at), key, step, rng.chance(10))),
+                4 => deltas.push(remove(&mut replicas[at], key)),
+                5..=7 => {
+                    // Late, twice, in any order; or two joined on the way.
+                    let Some(delta) = rng.pick(&deltas).cloned() else { continue };
+                    let mut delta = delta;
+                    if rng.chance(30)
+                        && let Some(other) = rng.pick(&deltas)
+                    {
+                        assert_eq!(delta.0.join(&other.0), delta.1.join(&other.1));
+                        assert_same(&delta.0, &delta.1);
+                    }
+                    assert_eq!(replicas[at].0.join(&delta.0), replicas[at].1.join(&delta.1));
+                }
+                _ => {
+                    let other = replicas[rng.index(3)].clone();
+                    assert_eq!(replicas[at].0.join(&other.0), replicas[at].1.join(&other.1));
+                }
+            }
+            assert_same(&replicas[at].0, &replicas[at].1);
+        }
+        for at in 0..3 {
+            for (table, plain) in replicas.clone() {
+                replicas[at].0.join(&table);
+                replicas[at].1.join(&plain);
+            }
+            assert_same(&replicas[at].0, &replicas[at].1);
+            #[cfg(feature = "std")]
+            assert_bytes(&replicas[at].0);
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+fn assert_bytes(table: &Table) {
+    use crate::codec::msgpack;
+    let bytes = msgpack::to_bytes(table).unwrap();
+    let read: Table = msgpack::from_canonical_bytes(&bytes).unwrap();
+    assert_eq!(&read, table);
+    // In another order, it is the same.
+    let entries: Vec<_> = table.store().iter().map(|(dot, key, value)| (dot, *key, *value)).collect();
+    let reversed: DotTable<u8, u64> = entries.into_iter().rev().collect();
+    assert_eq!(msgpack::to_bytes(&Causal::new(reversed, table.context().clone())).unwrap(), bytes);
+}
+
+#[test]
+#[cfg(feature = "std")]
+fn columns_that_do_not_fit_are_refused() {
+    use crate::codec::msgpack;
+    #[derive(serde::Serialize)]
+    struct Forged {
+        #[serde(with = "serde_bytes")]
+        dots: Vec<u8>,
+        keys: Vec<u8>,
+        values: Vec<u64>,
+    }
+    let dots = |seqs: core::ops::RangeInclusive<u64>| {
+        let mut dots = CausalContext::new();
+        dots.insert_range(replica(0), seqs);
+        dots.to_bytes()
+    };
+    let read = |dots, keys: &[u8], values: &[u64]| {
+        let forged = Forged { dots, keys: keys.to_vec(), values: values.to_vec() };
+        msgpack::from_bytes::<DotTable<u8, u64>>(&msgpack::to_bytes(&forged).unwrap())
+    };
+    assert_eq!(read(dots(1..=2), &[7, 8], &[1, 2]).unwrap().len(), 2);
+    assert!(read(dots(1..=3), &[7, 8], &[1, 2]).is_err(), "more dots than keys");
+    assert!(read(dots(1..=u64::MAX), &[7, 8], &[1, 2]).is_err(), "very many dots");
+    assert!(read(dots(1..=2), &[7, 8], &[1]).is_err(), "fewer values");
+    assert!(read(dots(1..=2), &[7, 8], &[1, 2, 3]).is_err(), "more values");
+    assert!(read(Vec::from([1, 2]), &[7], &[1]).is_err(), "no dots");
+    let set = Forged { dots: dots(1..=1), keys: Vec::from([7]), values: Vec::from([1]) };
+    assert!(msgpack::from_bytes::<DotTable<u8, ()>>(&msgpack::to_bytes(&set).unwrap()).is_err(), "values in a set");
+}
+
+#[test]
+fn a_dot_that_is_no_event_or_is_live_is_not_assigned() {
+    let mut table = DotTable::new();
+    for seq in [0, u64::MAX] {
+        assert!(!table.insert(Dot::new(replica(0), seq), 'a', 1));
+        assert!(table.write(Dot::new(replica(0), seq), &'a', 1).is_empty());
+        assert!(DotTable::single(Dot::new(replica(0), seq), 'a', 1).is_empty());
+    }
+    for seq in 1..=20 {
+        assert!(table.insert(Dot::new(replica(0), seq), 'a', seq));
+        assert!(!table.insert(Dot::new(replica(0), seq), 'b', 0));
+        assert!(table.write(Dot::new(replica(0), seq), &'c', 0).is_empty());
+    }
+    assert_eq!((table.len(), table.keys()), (20, 1));
+    let values: BTreeMap<_, _> = table.get(&'a').into_iter().collect();
+    assert_eq!(values.into_values().copied().collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_table_that_was_emptied_gives_its_memory_back() {
+    let mut table: DotTable<String, u64> = DotTable::new();
+    for seq in 1..=10_000 {
+        table.insert(Dot::new(replica(0), seq), format!("key {seq}"), seq);
+    }
+    for seq in 1..=9_990 {
+        assert_eq!(table.remove(&*format!("key {seq}")).iter_intervals().count(), 1);
+    }
+    let Form::Many(many) = &table.form else { panic!("ten entries have an index") };
+    assert!(many.capacity() <= 128, "{}", many.capacity());
+    assert_eq!(table.iter().map(|(_, _, value)| *value).collect::<Vec<_>>(), (9_991..=10_000).collect::<Vec<_>>());
+}
