@@ -1,6 +1,7 @@
 //! States of every type, as operations and joins lead to them.
 
 use core::fmt::Debug;
+use core::hash::Hash;
 
 use ::proptest::collection::vec;
 use ::proptest::option;
@@ -8,8 +9,8 @@ use ::proptest::prelude::*;
 
 use super::replica_ids;
 use crate::crdt::{
-    BoundedCounter, BoundedCounterOp, Crdt, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwRegister, Max, Min,
-    MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, Crdt, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwMap, LwwMapOp, LwwRegister,
+    Max, Min, MvRegister, OneWayFlag, OrSet, PnCounter, ResetCounter, ResetCounterOp, RwSet, SetOp, TwoPhaseSet, TwoPhaseSetOp,
 };
 use crate::laws::replica_id;
 
@@ -64,7 +65,7 @@ macro_rules! states {
     ($($name:ident($($of:ident: $Of:ident),*) -> $type:ty = $ops:expr;)+) => {
         $(
             #[doc = concat!("A `", stringify!($type), "`: see [`states_of`].")]
-            pub fn $name<$($Of: Strategy<Value: Ord + Clone>),*>($($of: $Of),*) -> impl Strategy<Value = $type> {
+            pub fn $name<$($Of: Strategy<Value: Ord + Hash + Clone>),*>($($of: $Of),*) -> impl Strategy<Value = $type> {
                 states_of::<$type>($ops)
             }
         )+
@@ -75,7 +76,7 @@ macro_rules! states {
 
             $(
                 #[doc = concat!("Of a `", stringify!($type), "`: see [`history_of`].")]
-                pub fn $name<$($Of: Strategy<Value: Ord + Clone>),*>($($of: $Of),*) -> impl Strategy<Value = Vec<$type>> {
+                pub fn $name<$($Of: Strategy<Value: Ord + Hash + Clone>),*>($($of: $Of),*) -> impl Strategy<Value = Vec<$type>> {
                     history_of::<$type>($ops)
                 }
             )+
@@ -104,6 +105,20 @@ states! {
     mv_registers(values: V) -> MvRegister<V::Value> = option::weighted(0.8, values);
     ew_flags() -> EwFlag = any::<bool>();
     dw_flags() -> DwFlag = any::<bool>();
+    or_sets(elements: E) -> OrSet<E::Value> = set_ops(elements);
+    rw_sets(elements: E) -> RwSet<E::Value> = set_ops(elements);
+    lww_maps(keys: K, values: V, stamps: S) -> LwwMap<K::Value, V::Value, S::Value> = (option::weighted(0.7, stamps), keys, values)
+        .prop_map(|(stamp, key, value)| match stamp {
+            Some(stamp) => LwwMapOp::Set { stamp, key, value },
+            None => LwwMapOp::Remove(key),
+        });
+}
+
+fn set_ops<T: Clone + Debug>(elements: impl Strategy<Value = T>) -> impl Strategy<Value = SetOp<T>> {
+    (option::weighted(0.6, Just(())), elements).prop_map(|(add, element)| match add {
+        Some(()) => SetOp::Add(element),
+        None => SetOp::Remove(element),
+    })
 }
 
 /// Small ones mostly, so that they meet; and those at which a total overflows.

@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tombolo::ReplicaId;
 use tombolo::crdt::{
-    BoundedCounter, BoundedCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwRegister, Max,
-    Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwMap, LwwMapOp,
+    LwwRegister, Max, Min, MvRegister, OneWayFlag, OrSet, PnCounter, ResetCounter, ResetCounterOp, RwSet, SetOp, TwoPhaseSet,
+    TwoPhaseSetOp,
 };
 use tombolo::laws::{Event, Report, Rng, Situation, Suite, Visible, replica_id};
 
@@ -47,6 +48,9 @@ fn types() -> Vec<Type> {
         total("MvRegister", mv_register),
         total("EwFlag", ew_flag),
         total("DwFlag", dw_flag),
+        total("OrSet", or_set),
+        total("RwSet", rw_set),
+        total("LwwMap", lww_map),
     ]
 }
 
@@ -87,6 +91,66 @@ fn signed_amount(rng: &mut Rng) -> i64 {
 /// Few stamps and few values, so that stamps are equal and values are not.
 fn stamped(rng: &mut Rng) -> (u64, u8) {
     (*rng.pick(&[1, 2, 0, u64::MAX - 1, u64::MAX]).unwrap(), *rng.pick(&[0, 1, u8::MAX]).unwrap())
+}
+
+/// Mostly three, so that they meet; sometimes others, so that there are many.
+fn element(rng: &mut Rng) -> u8 {
+    let elements = if rng.chance(70) { 3 } else { 30 };
+    u8::try_from(rng.below(elements)).unwrap()
+}
+
+fn set_op(rng: &mut Rng) -> SetOp<u8> {
+    let element = element(rng);
+    if rng.chance(60) { SetOp::Add(element) } else { SetOp::Remove(element) }
+}
+
+/// What was added, and not removed by someone who knew of that.
+fn or_set() -> Suite<OrSet<u8>> {
+    Suite::new(set_op).spec(|visible| {
+        let live = visible.iter().filter_map(|event| match event.op {
+            SetOp::Add(element) => (!visible.is_followed(event, |op| *op == SetOp::Remove(element))).then_some(element),
+            SetOp::Remove(_) => None,
+        });
+        live.collect()
+    })
+}
+
+/// What was added, and removed by nobody whose remove no add has known.
+fn rw_set() -> Suite<RwSet<u8>> {
+    let of = |op: &SetOp<u8>| match op {
+        SetOp::Add(element) | SetOp::Remove(element) => *element,
+    };
+    Suite::new(set_op).spec(move |visible| {
+        let newest = |event: &&Event<SetOp<u8>>| !visible.is_followed(event, |op| of(op) == of(&event.op));
+        let added: BTreeSet<u8> = ops(visible).map(of).collect();
+        let is_there = |element: &u8| {
+            let newest = visible.iter().filter(|event| of(&event.op) == *element).filter(newest);
+            newest.map(|event| matches!(event.op, SetOp::Add(_))).reduce(|one, other| one && other).unwrap_or(false)
+        };
+        added.into_iter().filter(is_there).collect()
+    })
+}
+
+/// Of the writes of a key that nobody has known and written over or removed, that of the greatest stamp.
+fn lww_map() -> Suite<LwwMap<u8, u8, u64>> {
+    let op = |rng: &mut Rng| {
+        let (stamp, value) = stamped(rng);
+        let key = element(rng);
+        if rng.chance(70) { LwwMapOp::Set { stamp, key, value } } else { LwwMapOp::Remove(key) }
+    };
+    let of = |op: &LwwMapOp<u8, u8, u64>| match op {
+        LwwMapOp::Set { key, .. } | LwwMapOp::Remove(key) => *key,
+    };
+    Suite::new(op).spec(move |visible| {
+        let mut written = BTreeMap::new();
+        for event in visible.iter().filter(|event| !visible.is_followed(event, |op| of(op) == of(&event.op))) {
+            if let LwwMapOp::Set { stamp, key, value } = event.op {
+                let won = written.entry(key).or_insert((stamp, value));
+                *won = (stamp, value).max(*won);
+            }
+        }
+        written.into_iter().map(|(key, (_, value))| (key, value)).collect()
+    })
 }
 
 /// A delta has the total of its replica; that of 0 has nothing, with all counters.

@@ -309,6 +309,9 @@ fn the_same_histories_give_the_same_bytes_in_every_process() {
             transcript(histories::mv_registers("[a-c]{1,2}")),
             transcript(histories::ew_flags()),
             transcript(histories::dw_flags()),
+            transcript(histories::or_sets("[a-p]{1,2}")),
+            transcript(histories::rw_sets("[a-p]{1,2}")),
+            transcript(histories::lww_maps("[a-p]{1,2}", 0_u8..3, 0_u8..3)),
             transcript(causal_contexts().prop_map(|context| vec![context])),
         ];
         println!("transcript {hashes:x?}");

@@ -2,7 +2,7 @@
 
 mod histories;
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -45,6 +45,9 @@ fn tell(name: &str, [two, three]: [Checked; 2]) {
 }
 
 const SET: [TwoPhaseSetOp<u8>; 3] = [TwoPhaseSetOp::Insert(1), TwoPhaseSetOp::Remove(1), TwoPhaseSetOp::Insert(2)];
+const SETS: [SetOp<u8>; 3] = [SetOp::Add(1), SetOp::Remove(1), SetOp::Add(2)];
+const MAP: [LwwMapOp<u8, u8, u8>; 3] =
+    [LwwMapOp::Set { stamp: 1, key: 1, value: 0 }, LwwMapOp::Set { stamp: 0, key: 1, value: 1 }, LwwMapOp::Remove(1)];
 const RESET: [ResetCounterOp; 3] = [ResetCounterOp::Add(1), ResetCounterOp::Add(-1), ResetCounterOp::Reset];
 const BOUNDED: [BoundedCounterOp; 3] = [
     BoundedCounterOp::Grant(2),
@@ -68,6 +71,9 @@ every_history! {
     equal_items_are_one: Histories::<HyperLogLog<14>>::new(&[vec![1], vec![2]], how_many);
     enable_wins: Histories::<EwFlag>::new(&[true, false], is_on_for_somebody);
     disable_wins: Histories::<DwFlag>::new(&[true, false], is_on_for_all);
+    an_add_wins: Histories::<OrSet<u8>>::new(&SETS, what_nobody_knew_and_removed);
+    a_remove_wins: Histories::<RwSet<u8>>::new(&SETS, what_everybody_added_last);
+    the_last_of_concurrent_writes_wins: Histories::<LwwMap<u8, u8, u8>>::new(&MAP, what_was_written_last);
     every_concurrent_value_shows: Histories::<MvRegister<u8>>::new(&[Some(1), Some(2), None], every_concurrent_value);
 }
 
@@ -107,6 +113,42 @@ fn what_nobody_removed(seen: &Seen<'_, TwoPhaseSetOp<u8>>) -> BTreeSet<u8> {
     let removes = |of: u8| seen.iter().filter(move |event| event.op == TwoPhaseSetOp::Remove(of));
     let is_removed = |of: u8| removes(of).any(|remove| inserts(of).any(|insert| remove.has_seen(insert)));
     [1, 2].into_iter().filter(|of| inserts(*of).next().is_some() && !is_removed(*of)).collect()
+}
+
+fn of_set(op: &SetOp<u8>) -> u8 {
+    match op {
+        SetOp::Add(element) | SetOp::Remove(element) => *element,
+    }
+}
+
+/// A later add takes the place of those that it has seen; a remove takes them away.
+fn what_nobody_knew_and_removed(seen: &Seen<'_, SetOp<u8>>) -> BTreeSet<u8> {
+    let is_over = |event: &histories::Event<SetOp<u8>>| {
+        seen.iter().any(|later| of_set(&later.op) == of_set(&event.op) && later.has_seen(event))
+    };
+    let live = seen.iter().filter_map(|add| match add.op {
+        SetOp::Add(element) => (!is_over(add)).then_some(element),
+        SetOp::Remove(_) => None,
+    });
+    live.collect()
+}
+
+fn what_everybody_added_last(seen: &Seen<'_, SetOp<u8>>) -> BTreeSet<u8> {
+    let newest = |element| {
+        let all = move || seen.iter().filter(move |event| of_set(&event.op) == element);
+        all().filter(move |event| !all().any(|later| later.has_seen(event)))
+    };
+    let is_there =
+        |element: &u8| newest(*element).next().is_some() && newest(*element).all(|event| event.op == SetOp::Add(*element));
+    [1, 2].into_iter().filter(is_there).collect()
+}
+
+fn what_was_written_last(seen: &Seen<'_, LwwMapOp<u8, u8, u8>>) -> BTreeMap<u8, u8> {
+    let newest = seen.newest().filter_map(|event| match event.op {
+        LwwMapOp::Set { stamp, value, .. } => Some((stamp, value)),
+        LwwMapOp::Remove(_) => None,
+    });
+    newest.max().map(|(_, value)| (1, value)).into_iter().collect()
 }
 
 /// So few are counted exactly.
