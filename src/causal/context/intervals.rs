@@ -51,6 +51,24 @@ impl Intervals {
         self.list.push(Interval { first, last });
     }
 
+    /// Adds an event above all others, or the highest again.
+    pub(super) fn append(&mut self, seq: u64) {
+        debug_assert!(self.last() <= seq && (1..=SEQ_MAX).contains(&seq), "{seq}");
+        match self.list.last_mut() {
+            Some(held) if seq <= held.last + 1 => held.last = seq,
+            _ => self.list.push(Interval { first: seq, last: seq }),
+        }
+    }
+
+    /// Adds the event above the highest, and returns it.
+    pub(super) fn mint(&mut self) -> Option<u64> {
+        let seq = self.last() + 1;
+        (seq <= SEQ_MAX).then(|| {
+            self.append(seq);
+            seq
+        })
+    }
+
     /// The pairs of first and last.
     pub(super) fn to_pairs(&self) -> Vec<(u64, u64)> {
         self.list.iter().map(|held| (held.first, held.last)).collect()

@@ -144,6 +144,42 @@ impl CausalContext {
         (last < SEQ_MAX).then(|| Dot::new(replica, last + 1))
     }
 
+    /// Adds the [`next`](Self::next) event of `replica`, and returns it.
+    pub(crate) fn mint(&mut self, replica: ReplicaId) -> Option<Dot> {
+        let Ok(at) = self.find(replica) else {
+            let first = Dot::new(replica, 1);
+            self.insert(first);
+            return Some(first);
+        };
+        let seq = self.seen.get_mut(at)?.1.mint()?;
+        Some(Dot::new(replica, seq))
+    }
+
+    /// Of two events: what a write replaces, and itself.
+    pub(crate) fn of_two(one: Dot, other: Dot) -> Self {
+        let (low, high) = if one < other { (one, other) } else { (other, one) };
+        let mut seen = SmallVec::new();
+        let mut held = Intervals::default();
+        held.append(low.seq);
+        if low.replica == high.replica {
+            held.append(high.seq);
+            seen.push((low.replica, held));
+        } else {
+            seen.push((low.replica, held));
+            let mut held = Intervals::default();
+            held.append(high.seq);
+            seen.push((high.replica, held));
+        }
+        Self { seen }
+    }
+
+    /// Of one event.
+    pub(crate) fn of_one(dot: Dot) -> Self {
+        let mut held = Intervals::default();
+        held.append(dot.seq);
+        Self { seen: SmallVec::from_buf([(dot.replica, held)]) }
+    }
+
     /// The part without gaps: of each replica, the events from 1 up to the first that is missing.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
@@ -153,6 +189,11 @@ impl CausalContext {
     /// Its intervals, sorted by replica and number; there is a gap between any two of one replica.
     pub fn iter_intervals(&self) -> impl Iterator<Item = (ReplicaId, RangeInclusive<u64>)> + '_ {
         self.seen.iter().flat_map(|(replica, held)| held.iter().map(move |seqs| (*replica, seqs)))
+    }
+
+    /// Its events, sorted. There may be very many more than it has intervals.
+    pub(crate) fn iter_dots(&self) -> impl Iterator<Item = Dot> + '_ {
+        self.iter_intervals().flat_map(|(replica, seqs)| seqs.map(move |seq| Dot::new(replica, seq)))
     }
 
     /// Whether it has no event.

@@ -67,10 +67,7 @@ impl<K: Hash + Eq + Clone, V: Ord + Clone, S: Ord + Clone> LwwMap<K, V, S> {
     /// [`Refused::Exhausted`].
     pub fn set(&mut self, me: ReplicaId, stamp: S, key: K, value: V) -> Result<Self, Refused> {
         let Causal { store, context } = &mut self.0;
-        let dot = context.next(me).ok_or(Refused::Exhausted)?;
-        let mut seen = store.write(dot, &key, (stamp.clone(), value.clone()));
-        context.insert(dot);
-        seen.insert(dot);
+        let (dot, seen) = store.write_next(context, me, &key, (stamp.clone(), value.clone()))?;
         Ok(Self(Causal { store: DotTable::single(dot, key, (stamp, value)), context: seen }))
     }
 

@@ -61,10 +61,7 @@ impl<T: Hash + Eq + Clone> OrSet<T> {
     /// [`Refused::Exhausted`].
     pub fn add(&mut self, me: ReplicaId, element: T) -> Result<Self, Refused> {
         let Causal { store, context } = &mut self.0;
-        let dot = context.next(me).ok_or(Refused::Exhausted)?;
-        let mut seen = store.write(dot, &element, ());
-        context.insert(dot);
-        seen.insert(dot);
+        let (dot, seen) = store.write_next(context, me, &element, ())?;
         Ok(Self(Causal { store: DotTable::single(dot, element, ()), context: seen }))
     }
 

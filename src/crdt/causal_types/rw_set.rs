@@ -69,10 +69,7 @@ impl<T: Hash + Eq + Clone> RwSet<T> {
 
     fn set(&mut self, me: ReplicaId, element: T, is_there: bool) -> Result<Self, Refused> {
         let Causal { store, context } = &mut self.0;
-        let dot = context.next(me).ok_or(Refused::Exhausted)?;
-        let mut seen = store.write(dot, &element, is_there);
-        context.insert(dot);
-        seen.insert(dot);
+        let (dot, seen) = store.write_next(context, me, &element, is_there)?;
         Ok(Self(Causal { store: DotTable::single(dot, element, is_there), context: seen }))
     }
 

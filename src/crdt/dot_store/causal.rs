@@ -121,8 +121,9 @@ fn is_below<S: DotStore>(low: &Causal<S>, high: &Causal<S>) -> bool {
 /// whole store.
 impl<S: DotStore + PartialEq> Decompose for Causal<S> {
     fn parts(&self) -> impl Iterator<Item = Self> + '_ {
-        let dots = self.context.iter_intervals().flat_map(|(replica, seqs)| seqs.map(move |seq| Dot::new(replica, seq)));
-        dots.map(|dot| Self { store: self.store.restrict(&|live| live == dot), context: CausalContext::from_iter([dot]) })
+        self.context
+            .iter_dots()
+            .map(|dot| Self { store: self.store.restrict(&|live| live == dot), context: CausalContext::from_iter([dot]) })
     }
 
     /// What is live here and was not seen there; and as seen, that, and what is live there and was removed here. Cost: linear.

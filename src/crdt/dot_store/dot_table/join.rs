@@ -101,6 +101,7 @@ impl<'a, K, V> Live<'a, K, V> {
 /// What a join has to do here.
 #[derive(Default)]
 struct Changes {
+    /// Ascending.
     drops: Vec<Dot>,
     /// Dots, and where the other side has their entries.
     takes: Vec<(Dot, u32)>,
@@ -139,19 +140,17 @@ impl<K: Hash + Eq + Clone, V: Clone> DotTable<K, V> {
             return;
         }
         let ours_seen = |seq: &u64| ours.is_some_and(|ours| ours.contains(*seq));
-        let mut join = |ours: Seqs<'_, K, V>, theirs: Seqs<'_, K, V>, theirs_seen: bool| {
+        let mut join = |mut ours: Seqs<'_, K, V>, mut theirs: Seqs<'_, K, V>, theirs_seen: bool| {
+            if let (Seqs::Many(ours), Seqs::Many(theirs)) = (&mut ours, &mut theirs) {
+                ours.skip_same(theirs);
+            }
             let placed = |(seq, place)| (seq, (seq, place));
-            join_placed_dots(
-                ours.map(placed),
-                theirs.map(placed),
-                ours_seen,
-                |_| theirs_seen,
-                |verdict| match verdict {
-                    Verdict::Drop((seq, _)) => to.drops.push(Dot::new(replica, seq)),
-                    Verdict::Take((seq, place)) => to.takes.push((Dot::new(replica, seq), place)),
-                    Verdict::Keep(_) | Verdict::Skip(_) => {}
-                },
-            );
+            let each = |verdict| match verdict {
+                Verdict::Drop((seq, _)) => to.drops.push(Dot::new(replica, seq)),
+                Verdict::Take((seq, place)) => to.takes.push((Dot::new(replica, seq), place)),
+                Verdict::Keep(_) | Verdict::Skip(_) => {}
+            };
+            join_placed_dots(ours.map(placed), theirs.map(placed), ours_seen, |_| theirs_seen, each);
         };
         match theirs {
             // Nothing of ours can go, and what we hold has been seen: it need not be looked at.
@@ -167,24 +166,26 @@ impl<K: Hash + Eq + Clone, V: Clone> DotTable<K, V> {
 
     fn change(&mut self, changes: Changes, other: &Self) -> bool {
         let Changes { drops, takes } = changes;
-        for dot in &drops {
-            self.remove_dot(*dot);
-        }
         if self.len() + takes.len() > FEW_MAX {
             let one_lane = takes.first().zip(takes.last()).filter(|(first, last)| first.0.replica == last.0.replica);
             let many = self.make_many(takes.len());
-            if takes.len() > FEW_MAX {
-                many.reserve(takes.len(), one_lane.map(|(first, _)| first.0.replica));
+            if takes.len() > drops.len() + FEW_MAX {
+                many.reserve(takes.len() - drops.len(), one_lane.map(|(first, _)| first.0.replica));
             }
             for (dot, place) in &takes {
                 let Some((key, value, hash)) = other.at(*place) else { continue };
-                many.insert(*dot, hash.unwrap_or_else(|| hash::of_key(key)), key.clone(), value.clone());
+                let hash = hash.unwrap_or_else(|| hash::of_key(key));
+                many.take(*dot, hash, key, value.clone(), |dot| drops.binary_search(&dot).is_ok());
             }
         } else {
             for (dot, place) in &takes {
                 let Some((key, value, _)) = other.at(*place) else { continue };
                 self.insert(*dot, key.clone(), value.clone());
             }
+        }
+        // Those whose place was taken are gone by now.
+        for dot in &drops {
+            self.remove_dot(*dot);
         }
         !drops.is_empty() || !takes.is_empty()
     }

@@ -155,6 +155,39 @@ pub(super) struct Range<'a> {
     late_head: Option<(u64, u32)>,
 }
 
+impl Range<'_> {
+    /// Passes over the dots that both begin with, by the block: both hold them, so a join keeps them.
+    pub(super) fn skip_same(&mut self, other: &mut Range<'_>) {
+        const BLOCK: usize = 64;
+        if self.late_head.is_some() || other.late_head.is_some() {
+            return;
+        }
+        loop {
+            let (Some((our_seqs, our_slots)), Some((their_seqs, their_slots))) =
+                (self.block::<BLOCK>(), other.block::<BLOCK>())
+            else {
+                return;
+            };
+            // Without a branch for each, so that many are compared at once.
+            let holes = our_slots.iter().chain(their_slots).fold(0, |holes, slot| holes + u32::from(*slot == HOLE));
+            if our_seqs != their_seqs || holes > 0 {
+                return;
+            }
+            self.skip::<BLOCK>();
+            other.skip::<BLOCK>();
+        }
+    }
+
+    fn block<const LEN: usize>(&self) -> Option<(&[u64], &[u32])> {
+        Some((self.seqs.as_slice().get(..LEN)?, self.slots.as_slice().get(..LEN)?))
+    }
+
+    fn skip<const LEN: usize>(&mut self) {
+        self.seqs = self.seqs.as_slice().get(LEN..).unwrap_or_default().iter();
+        self.slots = self.slots.as_slice().get(LEN..).unwrap_or_default().iter();
+    }
+}
+
 impl Iterator for Range<'_> {
     type Item = (u64, u32);
 

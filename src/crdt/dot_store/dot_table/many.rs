@@ -130,6 +130,14 @@ impl<K: Eq, V> Many<K, V> {
         self.index.find(hash::spread(hash), is_it).copied()
     }
 
+    /// An entry of a key.
+    pub(super) fn find_slot<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<&Slot<K, V>>
+    where
+        K: Borrow<Q>,
+    {
+        self.find(hash, key).and_then(|at| self.slot(at))
+    }
+
     /// All slots of a key, in no order.
     pub(super) fn find_all<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> SmallVec<[u32; 2]>
     where
@@ -158,7 +166,13 @@ impl<K: Eq, V> Many<K, V> {
         let at = u32::try_from(self.slots.len()).ok().filter(|at| *at < u32::MAX).expect(FULL);
         let lane = self.lane_or_new(dot.replica);
         let slots = &self.slots;
+        let capacity = self.index.capacity();
         self.index.insert_unique(hash::spread(hash), at, |at| hash_at(slots, *at));
+        // It grows too when it is full of what was removed: then it need not be so large.
+        let has_grown = self.index.capacity() > capacity + 1;
+        if has_grown && self.index.capacity() > 64 + 5 * (slots.len() / 2) {
+            self.index.shrink_to(slots.len() + 1, |at| hash_at(slots, *at));
+        }
         push(&mut self.slots, Slot { key, value, seq: dot.seq, lane, hash });
         if let Some(lane) = self.lanes.get_mut(lane as usize) {
             lane.insert(dot.seq, at);
@@ -178,6 +192,19 @@ impl<K: Eq, V> Many<K, V> {
         let old_dot = Dot::new(old.replica, old_seq);
         self.lanes.get_mut(lane as usize)?.insert(dot.seq, at);
         Some(old_dot)
+    }
+
+    /// Puts an entry in the place of one of its key that goes; beside those that stay, if there is none.
+    pub(super) fn take(&mut self, dot: Dot, hash: u32, key: &K, value: V, goes: impl Fn(Dot) -> bool)
+    where
+        K: Clone,
+    {
+        let Some(at) = self.find(hash, key) else { return self.insert_new(dot, hash, key.clone(), value) };
+        if self.slot(at).and_then(|slot| self.dot(slot)).is_some_and(goes) {
+            self.rewrite(at, dot, value);
+        } else {
+            self.insert_beside(dot, hash, key.clone(), value);
+        }
     }
 
     /// Removes the entry at a dot.

@@ -15,10 +15,13 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::hash::Hash;
 
+use smallvec::SmallVec;
+
 use self::few::{Entry, Few};
 use self::many::Many;
 use super::DotStore;
-use crate::causal::{CausalContext, Dot};
+use crate::causal::{CausalContext, Dot, ReplicaId};
+use crate::crdt::Refused;
 
 /// How many entries need no index.
 const FEW_MAX: usize = if cfg!(test) { 2 } else { 8 };
@@ -65,7 +68,8 @@ impl<K, V> DotTable<K, V> {
 
     /// One entry; none, if the dot [is no event](Dot::is_event).
     pub(crate) fn single(dot: Dot, key: K, value: V) -> Self {
-        Self { form: Form::Few(dot.is_event().then_some(Entry { dot, key, value }).into_iter().collect()) }
+        let few = if dot.is_event() { Few::from_buf([Entry { dot, key, value }]) } else { Few::new() };
+        Self { form: Form::Few(few) }
     }
 
     /// The entries, ascending by dot: dot, key, value. Concurrent writes of a key are entries of their own.
@@ -124,7 +128,7 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
     where
         K: Borrow<Q>,
     {
-        let mut found: smallvec::SmallVec<[(Dot, &V); 1]> = smallvec::SmallVec::new();
+        let mut found: SmallVec<[(Dot, &V); 1]> = SmallVec::new();
         match &self.form {
             Form::Few(few) => {
                 found.extend(few.iter().filter(|entry| entry.key.borrow() == key).map(|entry| (entry.dot, &entry.value)));
@@ -145,9 +149,7 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
         K: Borrow<Q>,
     {
         match &self.form {
-            Form::Many(many) if many.keys() == many.len() => {
-                Ok(many.find(hash::of_key(key), key).and_then(|at| many.slot(at)).map(|slot| &slot.value))
-            }
+            Form::Many(many) if many.keys() == many.len() => Ok(many.find_slot(hash::of_key(key), key).map(|slot| &slot.value)),
             Form::Few(_) | Form::Many(_) => {
                 let mut entries = self.entries(key);
                 let first = entries.next().map(|(_, value)| value);
@@ -173,23 +175,58 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
     where
         K: Clone,
     {
-        let mut replaced = CausalContext::new();
         if !dot.is_event() || self.is_live(dot) {
-            return replaced;
+            return CausalContext::new();
         }
+        self.replace(dot, key, value).into_iter().collect()
+    }
+
+    /// The same with the new event of a context. Returns it and the context of a delta: of that event, and of those that it replaces.
+    pub(crate) fn write_next(
+        &mut self,
+        context: &mut CausalContext,
+        me: ReplicaId,
+        key: &K,
+        value: V,
+    ) -> Result<(Dot, CausalContext), Refused>
+    where
+        K: Clone,
+    {
+        let dot = context.mint(me).ok_or(Refused::Exhausted)?;
+        let seen = match self.replace(dot, key, value).as_slice() {
+            [] => CausalContext::of_one(dot),
+            [replaced] => CausalContext::of_two(*replaced, dot),
+            several => several.iter().copied().chain([dot]).collect(),
+        };
+        Ok((dot, seen))
+    }
+
+    /// [`write`](Self::write) with an event that is not live.
+    fn replace(&mut self, dot: Dot, key: &K, value: V) -> SmallVec<[Dot; 1]>
+    where
+        K: Clone,
+    {
+        let mut replaced = SmallVec::new();
         match &mut self.form {
             Form::Few(few) => {
-                few.retain(|entry| entry.key != *key || !replaced.insert(entry.dot));
+                few.retain(|entry| {
+                    let stays = entry.key != *key;
+                    if !stays {
+                        replaced.push(entry.dot);
+                    }
+                    stays
+                });
                 few::insert(few, Entry { dot, key: key.clone(), value });
                 self.grow();
             }
             Form::Many(many) => {
                 let hash = hash::of_key(key);
-                match many.find_all(hash, key).as_slice() {
-                    [] => many.insert_new(dot, hash, key.clone(), value),
-                    [at] => replaced.extend(many.rewrite(*at, dot, value)),
-                    _ => {
-                        replaced = self.remove(key);
+                match many.find(hash, key) {
+                    None => many.insert_new(dot, hash, key.clone(), value),
+                    Some(at) if many.keys() == many.len() => replaced.extend(many.rewrite(at, dot, value)),
+                    Some(_) => {
+                        let seen = self.remove(key);
+                        replaced.extend(seen.iter_dots());
                         self.insert(dot, key.clone(), value);
                     }
                 }
@@ -226,11 +263,16 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
                 let hash = hash::of_key(key);
                 // The last entry takes the slot of one that goes, so each is looked up when it is its turn.
                 while let Some(at) = many.find(hash, key) {
-                    let dot = many.slot(at).and_then(|slot| many.dot(slot));
-                    if many.remove_at(at).is_none() {
+                    let is_last = many.keys() == many.len();
+                    let Some(dot) = many.slot(at).and_then(|slot| many.dot(slot)) else { break };
+                    many.remove_at(at);
+                    if is_last && removed.is_empty() {
+                        return CausalContext::of_one(dot);
+                    }
+                    removed.insert(dot);
+                    if is_last {
                         break;
                     }
-                    removed.extend(dot);
                 }
             }
         }

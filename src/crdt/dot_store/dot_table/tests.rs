@@ -109,6 +109,38 @@ fn a_table_is_a_map_of_functions_through_any_history() {
     }
 }
 
+/// Long lanes are compared by the block: those that are the same, and those of which one side has lost a dot, or has one more.
+#[test]
+fn long_lanes_that_differ_in_a_few_dots_are_joined_as_maps_of_functions_are() {
+    for seed in 0..40 {
+        let mut rng = Rng::new(seed);
+        let mut base: Both = (Causal::bottom(), Causal::bottom());
+        for number in 0..rng.below(900) {
+            let key = u8::try_from(number % 250).unwrap();
+            write(&mut base, replica(rng.index(2)), key, number, number < 600);
+        }
+        let mut sides = [base.clone(), base];
+        for (at, side) in sides.iter_mut().enumerate() {
+            for step in 0..rng.below(12) {
+                let key = u8::try_from(rng.below(250)).unwrap();
+                match rng.below(3) {
+                    0 => drop(remove(side, key)),
+                    1 => drop(write(side, replica(at), key, step, false)),
+                    _ => drop(write(side, replica(2 + at), key, step, rng.chance(50))),
+                }
+            }
+        }
+        let [mut one, mut other] = sides;
+        let before = one.clone();
+        assert_eq!(one.0.join(&other.0), one.1.join(&other.1));
+        assert_same(&one.0, &one.1);
+        assert_eq!(other.0.join(&before.0), other.1.join(&before.1));
+        assert_same(&other.0, &other.1);
+        assert_eq!(one.0, other.0);
+        assert!(!one.0.join(&other.0) && !one.0.join(&before.0));
+    }
+}
+
 #[cfg(feature = "std")]
 fn assert_bytes(table: &Table) {
     use crate::codec::msgpack;

@@ -11,7 +11,7 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::DotTable;
-use crate::causal::{CausalContext, Dot};
+use crate::causal::CausalContext;
 use crate::codec::DecodeError;
 
 #[derive(Serialize)]
@@ -127,12 +127,11 @@ fn from_columns<'de, K: Hash + Eq, V: Deserialize<'de>>(
     if values.len() != keys.len() {
         return Err(DecodeError::new(0, "other values than keys in a table"));
     }
-    let dots = dots.iter_intervals().flat_map(|(replica, seqs)| seqs.map(move |seq| Dot::new(replica, seq)));
     let mut table = DotTable::new();
     if keys.len() > super::FEW_MAX {
         table.make_many(keys.len());
     }
-    for ((dot, key), value) in dots.zip(keys).zip(values) {
+    for ((dot, key), value) in dots.iter_dots().zip(keys).zip(values) {
         table.insert(dot, key, value);
     }
     Ok(table)
