@@ -8,13 +8,13 @@
     reason = "a benchmark reads the clock, and has nothing to measure if it fails"
 )]
 
-#[path = "kv/measure.rs"]
-mod measure;
+#[path = "common/mod.rs"]
+mod common;
 
 use std::hint::black_box;
 
+use common::measure::{Pair, take_turns, timed};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use measure::{Pair, take_turns, timed};
 use tombolo::ReplicaId;
 use tombolo::codec::msgpack;
 use tombolo::crdt::{Lattice, PnCounter};

@@ -6,7 +6,7 @@ use std::{env, fs, process, thread};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::measure::Pair;
+use super::measure::Pair;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Budget {
@@ -101,8 +101,9 @@ impl Report {
         self.notes.iter().for_each(|note| println!("{note}"));
     }
 
-    pub(crate) fn write(&self) {
-        let mut to = String::from(HEAD);
+    /// Writes a file of `docs`: what it is about, then the tables.
+    pub(crate) fn write(&self, file: &str, head: &str) {
+        let mut to = String::from(head);
         writeln!(to, "\n{}\n", machine()).unwrap();
         for (name, lines) in &self.parts {
             let (first, rest) = name.split_at(1);
@@ -131,20 +132,9 @@ impl Report {
         }
         // As of this run: the project may have moved since it was compiled.
         let project = env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_not_by_cargo| ".".to_owned());
-        fs::write(Path::new(&project).join("docs/benchmarks.md"), to).unwrap();
+        fs::write(Path::new(&project).join("docs").join(file), to).unwrap();
     }
 }
-
-const HEAD: &str = "\
-# Benchmarks
-
-What a store costs beside what it is made of. Made by `cargo bench --bench kv -- --write`; do not edit.
-
-Each line is a ratio within one run: both sides take turns in batches of a few milliseconds, and the ratio is the median of the
-rounds' own ratios, so that whatever else the machine does hits both. Times are medians too, and only good for their order of
-magnitude. Rows are registers under keys of 44 bytes in random order with texts of 24; the reference is a `BTreeMap<Vec<u8>, Vec<u8>>` of
-the same encoded bytes, or redb with one table of them.
-";
 
 fn or<'a>(first: &'a str, second: &'a str) -> &'a str {
     if first.is_empty() { second } else { first }
