@@ -8,8 +8,8 @@ use ::proptest::prelude::*;
 
 use super::replica_ids;
 use crate::crdt::{
-    BoundedCounter, BoundedCounterOp, Crdt, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwRegister, Max, Min,
-    MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet,
+    LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
 };
 use crate::laws::replica_id;
 
@@ -104,6 +104,8 @@ states! {
     mv_registers(values: V) -> MvRegister<V::Value> = option::weighted(0.8, values);
     ew_flags() -> EwFlag = any::<bool>();
     dw_flags() -> DwFlag = any::<bool>();
+    causal_counters() -> CausalCounter =
+        prop_oneof![3 => signed_amounts().prop_map(CausalCounterOp::Add), 1 => Just(CausalCounterOp::Reset)];
 }
 
 /// Small ones mostly, so that they meet; and those at which a total overflows.

@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tombolo::ReplicaId;
 use tombolo::crdt::{
-    BoundedCounter, BoundedCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwRegister, Max,
-    Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister,
+    GCounter, GSet, LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet,
+    TwoPhaseSetOp,
 };
 use tombolo::laws::{Event, Report, Rng, Situation, Suite, Visible, replica_id};
 
@@ -47,6 +48,7 @@ fn types() -> Vec<Type> {
         total("MvRegister", mv_register),
         total("EwFlag", ew_flag),
         total("DwFlag", dw_flag),
+        total("CausalCounter", causal_counter),
     ]
 }
 
@@ -222,6 +224,16 @@ fn ew_flag() -> Suite<EwFlag> {
 /// There is a newest write, and each is an enable.
 fn dw_flag() -> Suite<DwFlag> {
     Suite::new(|rng| rng.chance(60)).spec(|visible| newest(visible).next().is_some() && newest(visible).all(|event| event.op))
+}
+
+/// The sum of the adds that no reset has seen. The same as of a reset counter; but a delta is one add, and no total.
+fn causal_counter() -> Suite<CausalCounter> {
+    use CausalCounterOp::{Add, Reset};
+    let op = |rng: &mut Rng| if rng.chance(75) { Add(signed_amount(rng)) } else { Reset };
+    Suite::new(op).spec(|visible| {
+        let live = visible.iter().filter(|event| !visible.is_followed(event, |op| *op == Reset));
+        live.map(|event| if let Add(amount) = event.op { i128::from(amount) } else { 0 }).sum()
+    })
 }
 
 /// Runs all types, on as many threads as there are cores, and returns what was checked in the order of the table.

@@ -46,6 +46,7 @@ fn tell(name: &str, [two, three]: [Checked; 2]) {
 
 const SET: [TwoPhaseSetOp<u8>; 3] = [TwoPhaseSetOp::Insert(1), TwoPhaseSetOp::Remove(1), TwoPhaseSetOp::Insert(2)];
 const RESET: [ResetCounterOp; 3] = [ResetCounterOp::Add(1), ResetCounterOp::Add(-1), ResetCounterOp::Reset];
+const CAUSAL_COUNTER: [CausalCounterOp; 3] = [CausalCounterOp::Add(1), CausalCounterOp::Add(-3), CausalCounterOp::Reset];
 const BOUNDED: [BoundedCounterOp; 3] = [
     BoundedCounterOp::Grant(2),
     BoundedCounterOp::Take(1),
@@ -68,6 +69,7 @@ every_history! {
     equal_items_are_one: Histories::<HyperLogLog<14>>::new(&[vec![1], vec![2]], how_many);
     enable_wins: Histories::<EwFlag>::new(&[true, false], is_on_for_somebody);
     disable_wins: Histories::<DwFlag>::new(&[true, false], is_on_for_all);
+    a_reset_takes_away_the_adds_that_it_saw: Histories::<CausalCounter>::new(&CAUSAL_COUNTER, what_no_reset_has_seen);
     every_concurrent_value_shows: Histories::<MvRegister<u8>>::new(&[Some(1), Some(2), None], every_concurrent_value);
 }
 
@@ -90,6 +92,12 @@ fn what_no_reset_saw(seen: &Seen<'_, ResetCounterOp>) -> i128 {
         }
     }
     sum
+}
+
+fn what_no_reset_has_seen(seen: &Seen<'_, CausalCounterOp>) -> i128 {
+    let is_reset = |add: &histories::Event<_>| seen.iter().any(|by| by.op == CausalCounterOp::Reset && by.has_seen(add));
+    let left = seen.iter().filter(|add| !is_reset(add));
+    left.map(|add| if let CausalCounterOp::Add(amount) = add.op { i128::from(amount) } else { 0 }).sum()
 }
 
 fn what_is_left(seen: &Seen<'_, BoundedCounterOp>) -> u128 {
