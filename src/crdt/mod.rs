@@ -26,7 +26,7 @@ mod refused;
 #[cfg(test)]
 mod tests;
 
-pub use causal_types::{CausalCounter, CausalCounterOp, CausalType, DwFlag, EwFlag, MvRegister};
+pub use causal_types::{CausalCounter, CausalCounterOp, CausalType, DwFlag, EwFlag, MvRegister, Seen};
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
 pub use growing::{
     BoundedCounter, BoundedCounterOp, Expiring, FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwRegister, Max, Min,

@@ -4,8 +4,10 @@ mod causal_counter;
 mod causal_type;
 mod flag;
 mod mv_register;
+mod seen;
 
 pub use causal_counter::{CausalCounter, CausalCounterOp};
 pub use causal_type::CausalType;
 pub use flag::{DwFlag, EwFlag};
 pub use mv_register::MvRegister;
+pub use seen::Seen;
