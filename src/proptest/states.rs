@@ -8,8 +8,9 @@ use ::proptest::prelude::*;
 
 use super::replica_ids;
 use crate::crdt::{
-    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet,
-    LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, DwFlag, EwFlag, Expiring, FirstWriteRegister,
+    GCounter, GSet, HyperLogLog, LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp,
+    TwoPhaseSet, TwoPhaseSetOp,
 };
 use crate::laws::replica_id;
 
@@ -95,12 +96,14 @@ states! {
     ];
     lww_registers(values: V, stamps: S) -> LwwRegister<V::Value, S::Value> = (stamps, values);
     first_write_registers(values: V, stamps: S) -> FirstWriteRegister<V::Value, S::Value> = (stamps, values);
+    expirings(values: V, deadlines: D) -> Expiring<V::Value, D::Value> = (deadlines, values);
     maxima(values: V) -> Max<V::Value> = values;
     minima(values: V) -> Min<V::Value> = values;
     one_way_flags() -> OneWayFlag = Just(());
     g_sets(elements: E) -> GSet<E::Value> = elements;
     two_phase_sets(elements: E) -> TwoPhaseSet<E::Value> = (any::<bool>(), elements)
         .prop_map(|(is_new, element)| if is_new { TwoPhaseSetOp::Insert(element) } else { TwoPhaseSetOp::Remove(element) });
+    hyper_log_logs() -> HyperLogLog<10> = vec(0..3_u8, 0..2);
     mv_registers(values: V) -> MvRegister<V::Value> = option::weighted(0.8, values);
     ew_flags() -> EwFlag = any::<bool>();
     dw_flags() -> DwFlag = any::<bool>();

@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tombolo::ReplicaId;
 use tombolo::crdt::{
-    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister,
-    GCounter, GSet, LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet,
-    TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, Decompose, DwFlag, EwFlag, Expiring,
+    FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter,
+    ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
 };
 use tombolo::laws::{Event, Report, Rng, Situation, Suite, Visible, replica_id};
 
@@ -40,11 +40,13 @@ fn types() -> Vec<Type> {
         refusing("BoundedCounter", bounded_counter),
         total("LwwRegister", lww_register),
         total("FirstWriteRegister", first_write_register),
+        total("Expiring", expiring),
         total("Max", || Suite::<Max<u64>>::new(number).spec(|visible| ops(visible).copied().max())),
         total("Min", || Suite::<Min<u64>>::new(number).spec(|visible| ops(visible).copied().min())),
         total("OneWayFlag", || Suite::<OneWayFlag>::new(|_| ()).spec(|visible| !visible.is_empty())),
         total("GSet", || Suite::<GSet<u64>>::new(number).spec(|visible| ops(visible).copied().collect())),
         total("TwoPhaseSet", two_phase_set),
+        total("HyperLogLog", hyper_log_log),
         total("MvRegister", mv_register),
         total("EwFlag", ew_flag),
         total("DwFlag", dw_flag),
@@ -179,6 +181,16 @@ fn lww_register() -> Suite<LwwRegister<u8, u64>> {
 
 fn first_write_register() -> Suite<FirstWriteRegister<u8, u64>> {
     Suite::new(stamped).spec(|visible| ops(visible).max_by_key(|op| Reverse(*op)).map(|(_, value)| *value))
+}
+
+fn expiring() -> Suite<Expiring<u8, u64>> {
+    Suite::new(stamped).spec(|visible| ops(visible).max().copied())
+}
+
+/// So few are counted exactly. A delta of what was there is bottom, which brings nothing.
+fn hyper_log_log() -> Suite<HyperLogLog<14>> {
+    let item = |rng: &mut Rng| rng.pick(&[&b""[..], b"a", b"b", b"ab", &[0; 100]]).unwrap().to_vec();
+    Suite::new(item).spec(|visible| ops(visible).collect::<BTreeSet<_>>().len() as u64)
 }
 
 /// What was inserted, and never removed by one who had seen it inserted.
