@@ -13,7 +13,7 @@
 //! | types | |
 //! |---|---|
 //! | that only grow | [`GCounter`], [`PnCounter`], [`ResetCounter`], [`BoundedCounter`], [`LwwRegister`], [`FirstWriteRegister`], [`Expiring`], [`Max`], [`Min`], [`OneWayFlag`], [`GSet`], [`TwoPhaseSet`], [`HyperLogLog`] |
-//! | that remove | [`MvRegister`], [`EwFlag`], [`DwFlag`], [`CausalCounter`] |
+//! | that remove | [`MvRegister`], [`EwFlag`], [`DwFlag`], [`CausalCounter`], [`OrMap`], [`OrMultiMap`] |
 //!
 //! Nothing here knows keys, peers, disks or clocks.
 
@@ -26,7 +26,9 @@ mod refused;
 #[cfg(test)]
 mod tests;
 
-pub use causal_types::{CausalCounter, CausalCounterOp, CausalType, DwFlag, EwFlag, MvRegister, Seen};
+pub use causal_types::{
+    CausalCounter, CausalCounterOp, CausalType, DwFlag, EwFlag, MvRegister, OrMap, OrMapOp, OrMultiMap, OrMultiMapOp, Seen,
+};
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore};
 pub use growing::{
     BoundedCounter, BoundedCounterOp, Expiring, FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwRegister, Max, Min,

@@ -9,8 +9,8 @@ use ::proptest::prelude::*;
 use super::replica_ids;
 use crate::crdt::{
     BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, DwFlag, EwFlag, Expiring, FirstWriteRegister,
-    GCounter, GSet, HyperLogLog, LwwRegister, Max, Min, MvRegister, OneWayFlag, PnCounter, ResetCounter, ResetCounterOp,
-    TwoPhaseSet, TwoPhaseSetOp,
+    GCounter, GSet, HyperLogLog, LwwRegister, Max, Min, MvRegister, OneWayFlag, OrMap, OrMapOp, OrMultiMap, OrMultiMapOp,
+    PnCounter, ResetCounter, ResetCounterOp, TwoPhaseSet, TwoPhaseSetOp,
 };
 use crate::laws::replica_id;
 
@@ -109,6 +109,25 @@ states! {
     dw_flags() -> DwFlag = any::<bool>();
     causal_counters() -> CausalCounter =
         prop_oneof![3 => signed_amounts().prop_map(CausalCounterOp::Add), 1 => Just(CausalCounterOp::Reset)];
+    or_maps_of_registers(keys: K, values: V) -> OrMap<K::Value, MvRegister<V::Value>> = map_ops(keys, option::weighted(0.8, values));
+    or_maps_of_counters(keys: K) -> OrMap<K::Value, CausalCounter> =
+        map_ops(keys, option::weighted(0.8, signed_amounts()).prop_map(|add| add.map_or(CausalCounterOp::Reset, CausalCounterOp::Add)));
+    or_multi_maps(keys: K, values: V) -> OrMultiMap<K::Value, V::Value> = (keys, values, 0..5).prop_map(|(key, value, kind)| match kind {
+        0 => OrMultiMapOp::RemoveAll(key),
+        1 => OrMultiMapOp::Remove(key, value),
+        _ => OrMultiMapOp::Insert(key, value),
+    });
+}
+
+fn map_ops<K: Debug, O: Debug>(
+    keys: impl Strategy<Value = K>,
+    ops: impl Strategy<Value = O>,
+) -> impl Strategy<Value = OrMapOp<K, O>> {
+    let remove_or_update = |(key, op): (K, Option<O>)| match op {
+        Some(op) => OrMapOp::Update(key, op),
+        None => OrMapOp::Remove(key),
+    };
+    (keys, option::weighted(0.75, ops)).prop_map(remove_or_update)
 }
 
 /// Small ones mostly, so that they meet; and those at which a total overflows.

@@ -6,7 +6,7 @@ use super::causal_type::{causal_type, remove};
 use crate::causal::{CausalContext, ReplicaId};
 use crate::crdt::{Causal, Crdt, DotFun, Lattice, Refused};
 
-/// A sum that can be reset, made of dots: it nests, in a [`DotMap`](crate::crdt::DotMap), where a remove of its key is a reset.
+/// A sum that can be reset, made of dots: it nests, in an [`OrMap`](crate::crdt::OrMap), where a remove of its key is a reset.
 ///
 /// | concurrent | outcome |
 /// |---|---|

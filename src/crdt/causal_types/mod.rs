@@ -4,10 +4,14 @@ mod causal_counter;
 mod causal_type;
 mod flag;
 mod mv_register;
+mod or_map;
+mod or_multi_map;
 mod seen;
 
 pub use causal_counter::{CausalCounter, CausalCounterOp};
 pub use causal_type::CausalType;
 pub use flag::{DwFlag, EwFlag};
 pub use mv_register::MvRegister;
+pub use or_map::{OrMap, OrMapOp};
+pub use or_multi_map::{OrMultiMap, OrMultiMapOp};
 pub use seen::Seen;

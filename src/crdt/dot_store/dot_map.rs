@@ -75,6 +75,19 @@ impl<K: Ord, S: DotStore> DotMap<K, S> {
         self.stores.remove(key)
     }
 
+    /// Changes the store at a key, if there is one. One that is empty afterwards is removed.
+    pub(crate) fn change<Q: Ord + ?Sized, R>(&mut self, key: &Q, change: impl FnOnce(&mut S) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+    {
+        let store = self.stores.get_mut(key)?;
+        let result = change(store);
+        if store.is_empty() {
+            self.stores.remove(key);
+        }
+        Some(result)
+    }
+
     /// Changes the store at a key: an empty one if there is none. One that is empty afterwards is removed.
     pub fn update<R>(&mut self, key: K, change: impl FnOnce(&mut S) -> R) -> R
     where
