@@ -106,7 +106,7 @@ impl<K: Ord + Clone, V: CausalType> OrMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let removed = self.0.store.change(key, |store| {
+        let removed = self.0.store.shrink(key, |store| {
             let removed: CausalContext = seen.among(store.dots()).collect();
             *store = store.restrict(&|dot| !removed.contains(dot));
             removed
@@ -202,9 +202,7 @@ impl<K: Ord + Clone, V: CausalType> Drop for Lent<'_, K, V> {
     fn drop(&mut self) {
         let Causal { store, context } = mem::replace(&mut self.value, V::bottom()).into_causal();
         self.map.context = context;
-        if !store.is_empty() {
-            self.map.store.insert(self.key.clone(), store);
-        }
+        self.map.store.put(self.key, store);
     }
 }
 

@@ -83,7 +83,7 @@ impl<K: Ord + Clone, V: Ord + Clone> OrMultiMap<K, V> {
         K: Borrow<Q>,
         V: Borrow<R>,
     {
-        let removed = self.0.store.change(key, |values| values.remove(value)).flatten();
+        let removed = self.0.store.shrink(key, |values| values.remove(value)).flatten();
         Self::removal(removed.iter().flat_map(DotSet::iter).collect())
     }
 
