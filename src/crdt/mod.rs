@@ -13,7 +13,7 @@
 //! | types | |
 //! |---|---|
 //! | that only grow | [`GCounter`], [`PnCounter`], [`ResetCounter`], [`BoundedCounter`], [`LwwRegister`], [`FirstWriteRegister`], [`Expiring`], [`Max`], [`Min`], [`OneWayFlag`], [`GSet`], [`TwoPhaseSet`], [`HyperLogLog`] |
-//! | that remove | [`MvRegister`], [`EwFlag`], [`DwFlag`], [`OrSet`], [`RwSet`], [`LwwMap`] |
+//! | that remove | [`MvRegister`], [`EwFlag`], [`DwFlag`], [`OrSet`], [`RwSet`], [`LwwMap`], [`CausalCounter`], [`OrMap`], [`OrMultiMap`] |
 //!
 //! Nothing here knows keys, peers, disks or clocks.
 
@@ -26,7 +26,10 @@ mod refused;
 #[cfg(test)]
 mod tests;
 
-pub use causal_types::{CausalType, DwFlag, EwFlag, LwwMap, LwwMapOp, MvRegister, OrSet, RwSet, SetOp};
+pub use causal_types::{
+    CausalCounter, CausalCounterOp, CausalType, DwFlag, EwFlag, LwwMap, LwwMapOp, MvRegister, OrMap, OrMapOp, OrMultiMap,
+    OrMultiMapOp, OrSet, RwSet, Seen, SetOp,
+};
 pub use dot_store::{Causal, DotFun, DotMap, DotSet, DotStore, DotTable};
 pub use growing::{
     BoundedCounter, BoundedCounterOp, Expiring, FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwRegister, Max, Min,

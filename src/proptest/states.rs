@@ -9,8 +9,9 @@ use ::proptest::prelude::*;
 
 use super::replica_ids;
 use crate::crdt::{
-    BoundedCounter, BoundedCounterOp, Crdt, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwMap, LwwMapOp, LwwRegister,
-    Max, Min, MvRegister, OneWayFlag, OrSet, PnCounter, ResetCounter, ResetCounterOp, RwSet, SetOp, TwoPhaseSet, TwoPhaseSetOp,
+    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, DwFlag, EwFlag, Expiring, FirstWriteRegister,
+    GCounter, GSet, HyperLogLog, LwwMap, LwwMapOp, LwwRegister, Max, Min, MvRegister, OneWayFlag, OrMap, OrMapOp, OrMultiMap,
+    OrMultiMapOp, OrSet, PnCounter, ResetCounter, ResetCounterOp, RwSet, SetOp, TwoPhaseSet, TwoPhaseSetOp,
 };
 use crate::laws::replica_id;
 
@@ -96,12 +97,14 @@ states! {
     ];
     lww_registers(values: V, stamps: S) -> LwwRegister<V::Value, S::Value> = (stamps, values);
     first_write_registers(values: V, stamps: S) -> FirstWriteRegister<V::Value, S::Value> = (stamps, values);
+    expirings(values: V, deadlines: D) -> Expiring<V::Value, D::Value> = (deadlines, values);
     maxima(values: V) -> Max<V::Value> = values;
     minima(values: V) -> Min<V::Value> = values;
     one_way_flags() -> OneWayFlag = Just(());
     g_sets(elements: E) -> GSet<E::Value> = elements;
     two_phase_sets(elements: E) -> TwoPhaseSet<E::Value> = (any::<bool>(), elements)
         .prop_map(|(is_new, element)| if is_new { TwoPhaseSetOp::Insert(element) } else { TwoPhaseSetOp::Remove(element) });
+    hyper_log_logs() -> HyperLogLog<10> = vec(0..3_u8, 0..2);
     mv_registers(values: V) -> MvRegister<V::Value> = option::weighted(0.8, values);
     ew_flags() -> EwFlag = any::<bool>();
     dw_flags() -> DwFlag = any::<bool>();
@@ -112,6 +115,16 @@ states! {
             Some(stamp) => LwwMapOp::Set { stamp, key, value },
             None => LwwMapOp::Remove(key),
         });
+    causal_counters() -> CausalCounter =
+        prop_oneof![3 => signed_amounts().prop_map(CausalCounterOp::Add), 1 => Just(CausalCounterOp::Reset)];
+    or_maps_of_registers(keys: K, values: V) -> OrMap<K::Value, MvRegister<V::Value>> = map_ops(keys, option::weighted(0.8, values));
+    or_maps_of_counters(keys: K) -> OrMap<K::Value, CausalCounter> =
+        map_ops(keys, option::weighted(0.8, signed_amounts()).prop_map(|add| add.map_or(CausalCounterOp::Reset, CausalCounterOp::Add)));
+    or_multi_maps(keys: K, values: V) -> OrMultiMap<K::Value, V::Value> = (keys, values, 0..5).prop_map(|(key, value, kind)| match kind {
+        0 => OrMultiMapOp::RemoveAll(key),
+        1 => OrMultiMapOp::Remove(key, value),
+        _ => OrMultiMapOp::Insert(key, value),
+    });
 }
 
 fn set_ops<T: Clone + Debug>(elements: impl Strategy<Value = T>) -> impl Strategy<Value = SetOp<T>> {
@@ -119,6 +132,17 @@ fn set_ops<T: Clone + Debug>(elements: impl Strategy<Value = T>) -> impl Strateg
         Some(()) => SetOp::Add(element),
         None => SetOp::Remove(element),
     })
+}
+
+fn map_ops<K: Debug, O: Debug>(
+    keys: impl Strategy<Value = K>,
+    ops: impl Strategy<Value = O>,
+) -> impl Strategy<Value = OrMapOp<K, O>> {
+    let remove_or_update = |(key, op): (K, Option<O>)| match op {
+        Some(op) => OrMapOp::Update(key, op),
+        None => OrMapOp::Remove(key),
+    };
+    (keys, option::weighted(0.75, ops)).prop_map(remove_or_update)
 }
 
 /// Small ones mostly, so that they meet; and those at which a total overflows.

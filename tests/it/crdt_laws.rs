@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tombolo::ReplicaId;
 use tombolo::crdt::{
-    BoundedCounter, BoundedCounterOp, Crdt, Decompose, DwFlag, EwFlag, FirstWriteRegister, GCounter, GSet, LwwMap, LwwMapOp,
-    LwwRegister, Max, Min, MvRegister, OneWayFlag, OrSet, PnCounter, ResetCounter, ResetCounterOp, RwSet, SetOp, TwoPhaseSet,
+    BoundedCounter, BoundedCounterOp, CausalCounter, CausalCounterOp, Crdt, Decompose, DwFlag, EwFlag, Expiring,
+    FirstWriteRegister, GCounter, GSet, HyperLogLog, LwwMap, LwwMapOp, LwwRegister, Max, Min, MvRegister, OneWayFlag, OrMap,
+    OrMapOp, OrMultiMap, OrMultiMapOp, OrSet, PnCounter, ResetCounter, ResetCounterOp, RwSet, SetOp, TwoPhaseSet,
     TwoPhaseSetOp,
 };
 use tombolo::laws::{Event, Report, Rng, Situation, Suite, Visible, replica_id};
@@ -40,17 +41,24 @@ fn types() -> Vec<Type> {
         refusing("BoundedCounter", bounded_counter),
         total("LwwRegister", lww_register),
         total("FirstWriteRegister", first_write_register),
+        total("Expiring", expiring),
         total("Max", || Suite::<Max<u64>>::new(number).spec(|visible| ops(visible).copied().max())),
         total("Min", || Suite::<Min<u64>>::new(number).spec(|visible| ops(visible).copied().min())),
         total("OneWayFlag", || Suite::<OneWayFlag>::new(|_| ()).spec(|visible| !visible.is_empty())),
         total("GSet", || Suite::<GSet<u64>>::new(number).spec(|visible| ops(visible).copied().collect())),
         total("TwoPhaseSet", two_phase_set),
+        total("HyperLogLog", hyper_log_log),
         total("MvRegister", mv_register),
         total("EwFlag", ew_flag),
         total("DwFlag", dw_flag),
         total("OrSet", or_set),
         total("RwSet", rw_set),
         total("LwwMap", lww_map),
+        total("CausalCounter", causal_counter),
+        total("OrMap of registers", map_of_registers),
+        total("OrMap of counters", map_of_counters),
+        total("OrMap of maps", map_of_maps),
+        total("OrMultiMap", or_multi_map),
     ]
 }
 
@@ -243,6 +251,16 @@ fn first_write_register() -> Suite<FirstWriteRegister<u8, u64>> {
     Suite::new(stamped).spec(|visible| ops(visible).max_by_key(|op| Reverse(*op)).map(|(_, value)| *value))
 }
 
+fn expiring() -> Suite<Expiring<u8, u64>> {
+    Suite::new(stamped).spec(|visible| ops(visible).max().copied())
+}
+
+/// So few are counted exactly. A delta of what was there is bottom, which brings nothing.
+fn hyper_log_log() -> Suite<HyperLogLog<14>> {
+    let item = |rng: &mut Rng| rng.pick(&[&b""[..], b"a", b"b", b"ab", &[0; 100]]).unwrap().to_vec();
+    Suite::new(item).spec(|visible| ops(visible).collect::<BTreeSet<_>>().len() as u64)
+}
+
 /// What was inserted, and never removed by one who had seen it inserted.
 fn two_phase_set() -> Suite<TwoPhaseSet<u64>> {
     use TwoPhaseSetOp::{Insert, Remove};
@@ -286,6 +304,125 @@ fn ew_flag() -> Suite<EwFlag> {
 /// There is a newest write, and each is an enable.
 fn dw_flag() -> Suite<DwFlag> {
     Suite::new(|rng| rng.chance(60)).spec(|visible| newest(visible).next().is_some() && newest(visible).all(|event| event.op))
+}
+
+/// The sum of the adds that no reset has seen. The same as of a reset counter; but a delta is one add, and no total.
+fn causal_counter() -> Suite<CausalCounter> {
+    use CausalCounterOp::{Add, Reset};
+    let op = |rng: &mut Rng| if rng.chance(75) { Add(signed_amount(rng)) } else { Reset };
+    Suite::new(op).spec(|visible| {
+        let live = visible.iter().filter(|event| !visible.is_followed(event, |op| *op == Reset));
+        live.map(|event| if let Add(amount) = event.op { i128::from(amount) } else { 0 }).sum()
+    })
+}
+
+/// What no later operation takes away, of those that had seen it.
+fn left<'a, Op>(visible: &'a Visible<Op>, takes: impl Fn(&Op, &Op) -> bool + 'a) -> impl Iterator<Item = &'a Event<Op>> {
+    visible.iter().filter(move |event| !visible.is_followed(event, |later| takes(later, &event.op)))
+}
+
+/// One of two keys.
+fn key(rng: &mut Rng) -> u8 {
+    *rng.pick(&[0, u8::MAX]).unwrap()
+}
+
+fn map_op<Op>(rng: &mut Rng, update: impl Fn(&mut Rng) -> Op) -> OrMapOp<u8, Op> {
+    let key = key(rng);
+    if rng.chance(75) { OrMapOp::Update(key, update(rng)) } else { OrMapOp::Remove(key) }
+}
+
+const fn key_of<Op>(op: &OrMapOp<u8, Op>) -> u8 {
+    match op {
+        OrMapOp::Update(key, _) | OrMapOp::Remove(key) => *key,
+    }
+}
+
+fn write(rng: &mut Rng) -> Option<u8> {
+    rng.chance(85).then(|| *rng.pick(&[0, 1, u8::MAX]).unwrap())
+}
+
+/// Of each key the writes that nothing has seen that was done to the key.
+fn map_of_registers() -> Suite<OrMap<u8, MvRegister<u8>>> {
+    Suite::new(|rng| map_op(rng, write)).spec(|visible| {
+        let mut values: BTreeMap<u8, BTreeMap<ReplicaId, u8>> = BTreeMap::new();
+        for event in left(visible, |later, op| key_of(later) == key_of(op)) {
+            if let OrMapOp::Update(key, Some(value)) = event.op {
+                values.entry(key).or_default().insert(event.replica, value);
+            }
+        }
+        values.into_iter().map(|(key, values)| (key, values.into_values().collect())).collect()
+    })
+}
+
+/// Of each key the sum of the adds that no remove and no reset of it has seen.
+fn map_of_counters() -> Suite<OrMap<u8, CausalCounter>> {
+    use CausalCounterOp::{Add, Reset};
+    let count = |rng: &mut Rng| if rng.chance(85) { Add(signed_amount(rng)) } else { Reset };
+    Suite::new(move |rng| map_op(rng, count)).spec(|visible| {
+        let takes = |later: &OrMapOp<u8, CausalCounterOp>, op: &_| {
+            matches!(later, OrMapOp::Remove(_) | OrMapOp::Update(_, Reset)) && key_of(later) == key_of(op)
+        };
+        let mut sums = BTreeMap::new();
+        for event in left(visible, takes) {
+            // To add 0 is to do nothing, and makes no key.
+            if let OrMapOp::Update(key, Add(amount)) = event.op
+                && amount != 0
+            {
+                *sums.entry(key).or_default() += i128::from(amount);
+            }
+        }
+        sums
+    })
+}
+
+/// Of each key, and each key below it, the writes that nothing has seen that was done to either.
+fn map_of_maps() -> Suite<OrMap<u8, OrMap<u8, MvRegister<u8>>>> {
+    type Op = OrMapOp<u8, OrMapOp<u8, Option<u8>>>;
+    let takes = |later: &Op, op: &Op| match (later, op) {
+        (OrMapOp::Update(_, later_below), OrMapOp::Update(_, below)) => {
+            key_of(later) == key_of(op) && key_of(later_below) == key_of(below)
+        }
+        _ => key_of(later) == key_of(op),
+    };
+    Suite::new(|rng| map_op(rng, |rng| map_op(rng, write))).spec(move |visible| {
+        let mut values: BTreeMap<u8, BTreeMap<u8, BTreeMap<ReplicaId, u8>>> = BTreeMap::new();
+        for event in left(visible, takes) {
+            if let OrMapOp::Update(key, OrMapOp::Update(below, Some(value))) = event.op {
+                values.entry(key).or_default().entry(below).or_default().insert(event.replica, value);
+            }
+        }
+        let read = |values: BTreeMap<u8, BTreeMap<ReplicaId, u8>>| {
+            values.into_iter().map(|(key, values)| (key, values.into_values().collect())).collect()
+        };
+        values.into_iter().map(|(key, values)| (key, read(values))).collect()
+    })
+}
+
+/// The pairs of which some insert was seen by no remove, neither of the pair nor of the key.
+fn or_multi_map() -> Suite<OrMultiMap<u8, u64>> {
+    use OrMultiMapOp::{Insert, Remove, RemoveAll};
+    let op = |rng: &mut Rng| {
+        let (key, value) = (key(rng), *rng.pick(&[0, u64::MAX]).unwrap());
+        match rng.below(6) {
+            0 => RemoveAll(key),
+            1 => Remove(key, value),
+            _ => Insert(key, value),
+        }
+    };
+    Suite::new(op).spec(|visible| {
+        let takes = |later: &OrMultiMapOp<u8, u64>, op: &OrMultiMapOp<u8, u64>| match (later, op) {
+            (Remove(key, value), Insert(of, what)) => (key, value) == (of, what),
+            (RemoveAll(key), Insert(of, _)) => key == of,
+            _ => false,
+        };
+        let mut pairs: BTreeMap<u8, BTreeSet<u64>> = BTreeMap::new();
+        for event in left(visible, takes) {
+            if let Insert(key, value) = event.op {
+                pairs.entry(key).or_default().insert(value);
+            }
+        }
+        pairs
+    })
 }
 
 /// Runs all types, on as many threads as there are cores, and returns what was checked in the order of the table.

@@ -311,6 +311,8 @@ fn the_same_histories_give_the_same_bytes_in_every_process() {
             transcript(histories::dw_flags()),
             transcript(histories::or_sets("[a-p]{1,2}")),
             transcript(histories::rw_sets("[a-p]{1,2}")),
+            transcript(histories::or_maps_of_registers("[a-p]{1,2}", 0_u8..3)),
+            transcript(histories::or_multi_maps("[a-p]{1,2}", 0_u8..3)),
             transcript(histories::lww_maps("[a-p]{1,2}", 0_u8..3, 0_u8..3)),
             transcript(causal_contexts().prop_map(|context| vec![context])),
         ];

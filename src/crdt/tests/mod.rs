@@ -46,9 +46,16 @@ fn tell(name: &str, [two, three]: [Checked; 2]) {
 
 const SET: [TwoPhaseSetOp<u8>; 3] = [TwoPhaseSetOp::Insert(1), TwoPhaseSetOp::Remove(1), TwoPhaseSetOp::Insert(2)];
 const SETS: [SetOp<u8>; 3] = [SetOp::Add(1), SetOp::Remove(1), SetOp::Add(2)];
-const MAP: [LwwMapOp<u8, u8, u8>; 3] =
+const LWW_MAP: [LwwMapOp<u8, u8, u8>; 3] =
     [LwwMapOp::Set { stamp: 1, key: 1, value: 0 }, LwwMapOp::Set { stamp: 0, key: 1, value: 1 }, LwwMapOp::Remove(1)];
 const RESET: [ResetCounterOp; 3] = [ResetCounterOp::Add(1), ResetCounterOp::Add(-1), ResetCounterOp::Reset];
+const CAUSAL_COUNTER: [CausalCounterOp; 3] = [CausalCounterOp::Add(1), CausalCounterOp::Add(-3), CausalCounterOp::Reset];
+const MAP: [OrMapOp<u8, Option<u8>>; 3] = [OrMapOp::Update(1, Some(1)), OrMapOp::Update(2, Some(1)), OrMapOp::Remove(1)];
+const MAP_OF_COUNTERS: [OrMapOp<u8, CausalCounterOp>; 3] =
+    [OrMapOp::Update(1, CausalCounterOp::Add(1)), OrMapOp::Update(1, CausalCounterOp::Reset), OrMapOp::Remove(1)];
+const MAP_OF_MAPS: [OrMapOp<u8, OrMapOp<u8, Option<u8>>>; 3] =
+    [OrMapOp::Update(1, OrMapOp::Update(1, Some(1))), OrMapOp::Update(1, OrMapOp::Remove(1)), OrMapOp::Remove(1)];
+const PAIRS: [OrMultiMapOp<u8, u8>; 3] = [OrMultiMapOp::Insert(1, 1), OrMultiMapOp::Remove(1, 1), OrMultiMapOp::RemoveAll(1)];
 const BOUNDED: [BoundedCounterOp; 3] = [
     BoundedCounterOp::Grant(2),
     BoundedCounterOp::Take(1),
@@ -73,7 +80,12 @@ every_history! {
     disable_wins: Histories::<DwFlag>::new(&[true, false], is_on_for_all);
     an_add_wins: Histories::<OrSet<u8>>::new(&SETS, what_nobody_knew_and_removed);
     a_remove_wins: Histories::<RwSet<u8>>::new(&SETS, what_everybody_added_last);
-    the_last_of_concurrent_writes_wins: Histories::<LwwMap<u8, u8, u8>>::new(&MAP, what_was_written_last);
+    the_last_of_concurrent_writes_wins: Histories::<LwwMap<u8, u8, u8>>::new(&LWW_MAP, what_was_written_last);
+    a_reset_takes_away_the_adds_that_it_saw: Histories::<CausalCounter>::new(&CAUSAL_COUNTER, what_no_reset_has_seen);
+    an_update_of_a_key_wins_over_its_remove: Histories::<OrMap<u8, MvRegister<u8>>>::new(&MAP, every_concurrent_value_of_each_key);
+    a_remove_of_a_key_takes_away_the_adds_that_it_saw: Histories::<OrMap<u8, CausalCounter>>::new(&MAP_OF_COUNTERS, what_no_remove_has_seen);
+    a_remove_goes_all_the_way_down: Histories::<OrMap<u8, OrMap<u8, MvRegister<u8>>>>::new(&MAP_OF_MAPS, what_is_left_two_deep);
+    an_insert_of_a_pair_wins: Histories::<OrMultiMap<u8, u8>>::new(&PAIRS, pairs_that_somebody_wants);
     every_concurrent_value_shows: Histories::<MvRegister<u8>>::new(&[Some(1), Some(2), None], every_concurrent_value);
 }
 
@@ -96,6 +108,12 @@ fn what_no_reset_saw(seen: &Seen<'_, ResetCounterOp>) -> i128 {
         }
     }
     sum
+}
+
+fn what_no_reset_has_seen(seen: &Seen<'_, CausalCounterOp>) -> i128 {
+    let is_reset = |add: &histories::Event<_>| seen.iter().any(|by| by.op == CausalCounterOp::Reset && by.has_seen(add));
+    let left = seen.iter().filter(|add| !is_reset(add));
+    left.map(|add| if let CausalCounterOp::Add(amount) = add.op { i128::from(amount) } else { 0 }).sum()
 }
 
 fn what_is_left(seen: &Seen<'_, BoundedCounterOp>) -> u128 {
@@ -170,6 +188,45 @@ fn every_concurrent_value(seen: &Seen<'_, Option<u8>>) -> Vec<u8> {
     let mut newest: Vec<_> = seen.newest().collect();
     newest.sort_by_key(|event| event.replica());
     newest.iter().filter_map(|event| event.op).collect()
+}
+
+/// Of each key, of what nobody has seen who did something to it.
+fn every_concurrent_value_of_each_key(seen: &Seen<'_, OrMapOp<u8, Option<u8>>>) -> BTreeMap<u8, Vec<u8>> {
+    let mut values: BTreeMap<u8, Vec<(usize, u8)>> = BTreeMap::new();
+    for event in seen.iter() {
+        let OrMapOp::Update(key, Some(value)) = event.op else { continue };
+        let is_of_key = |op: &_| matches!(op, OrMapOp::Update(of, _) | OrMapOp::Remove(of) if *of == key);
+        if !seen.iter().any(|later| is_of_key(&later.op) && later.has_seen(event)) {
+            values.entry(key).or_default().push((event.replica(), value));
+        }
+    }
+    values.values_mut().for_each(|values| values.sort_unstable());
+    values.into_iter().map(|(key, values)| (key, values.into_iter().map(|(_, value)| value).collect())).collect()
+}
+
+fn what_no_remove_has_seen(seen: &Seen<'_, OrMapOp<u8, CausalCounterOp>>) -> BTreeMap<u8, i128> {
+    let mut sums = BTreeMap::new();
+    for event in seen.iter() {
+        let OrMapOp::Update(key, CausalCounterOp::Add(amount)) = event.op else { continue };
+        let resets = |op: &_| *op == OrMapOp::Remove(key) || *op == OrMapOp::Update(key, CausalCounterOp::Reset);
+        if !seen.iter().any(|later| resets(&later.op) && later.has_seen(event)) {
+            *sums.entry(key).or_default() += i128::from(amount);
+        }
+    }
+    sums
+}
+
+/// All do something at or above the one place.
+fn what_is_left_two_deep(seen: &Seen<'_, OrMapOp<u8, OrMapOp<u8, Option<u8>>>>) -> BTreeMap<u8, BTreeMap<u8, Vec<u8>>> {
+    let newest = seen.newest().filter(|event| matches!(event.op, OrMapOp::Update(1, OrMapOp::Update(1, Some(1)))));
+    let values = vec![1; newest.count()];
+    if values.is_empty() { BTreeMap::new() } else { [(1, [(1, values)].into())].into() }
+}
+
+/// All are of the one pair. An insert takes the place of those that it saw.
+fn pairs_that_somebody_wants(seen: &Seen<'_, OrMultiMapOp<u8, u8>>) -> BTreeMap<u8, BTreeSet<u8>> {
+    let is_there = seen.newest().any(|event| event.op == OrMultiMapOp::Insert(1, 1));
+    if is_there { [(1, [1].into())].into() } else { BTreeMap::new() }
 }
 
 /// Against numbers that were counted another way: by a search through all that can happen, an operation, the delivery of one
