@@ -7,6 +7,7 @@ use core::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
+use super::Seen;
 use super::causal_type::{causal_type, remove};
 use crate::causal::{Dot, ReplicaId};
 use crate::crdt::{Causal, Crdt, DotTable, Lattice, Refused};
@@ -79,6 +80,25 @@ impl<K: Hash + Eq + Clone, V: Ord + Clone, S: Ord + Clone> LwwMap<K, V, S> {
     {
         let context = self.0.store.remove(key);
         Self(Causal { store: DotTable::new(), context })
+    }
+
+    /// What is live of a key now, for [`remove_seen`](Self::remove_seen).
+    #[must_use]
+    pub fn seen<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Seen
+    where
+        K: Borrow<Q>,
+    {
+        Seen::of_dots(self.0.store.entries(key).map(|(dot, _)| dot))
+    }
+
+    /// Removes of a key what was seen there by a reader: what has come since stays. Returns the delta.
+    #[must_use = "the delta is to be sent to the other replicas"]
+    pub fn remove_seen<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, seen: &Seen) -> Self
+    where
+        K: Borrow<Q>,
+    {
+        let removed = seen.among(self.0.store.entries(key).map(|(dot, _)| dot)).collect();
+        Self(remove(&mut self.0, removed))
     }
 
     /// Removes all that is seen. Returns the delta.
@@ -222,6 +242,9 @@ mod tests {
         other.join(&gone);
         assert_eq!(one, other);
         assert_eq!(one.iter().collect::<Vec<_>>(), [(&'k', &2)]);
+        let seen = one.seen(&'k');
+        one.join(&other.set(B, 1, 'k', 3).unwrap());
+        assert!(one.remove_seen(&'k', &seen).is_bottom() && one.get(&'k') == Some(&3), "it was written over since");
         let cleared = one.clear();
         other.join(&cleared);
         assert!(one.is_empty() && one == other);

@@ -7,6 +7,7 @@ use core::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
+use super::Seen;
 use super::causal_type::{causal_type, remove};
 use crate::causal::ReplicaId;
 use crate::crdt::{Causal, Crdt, DotTable, Lattice, Refused};
@@ -73,6 +74,25 @@ impl<T: Hash + Eq + Clone> OrSet<T> {
     {
         let context = self.0.store.remove(element);
         Self(Causal { store: DotTable::new(), context })
+    }
+
+    /// What is live of an element now, for [`remove_seen`](Self::remove_seen).
+    #[must_use]
+    pub fn seen<Q: Hash + Eq + ?Sized>(&self, element: &Q) -> Seen
+    where
+        T: Borrow<Q>,
+    {
+        Seen::of_dots(self.0.store.entries(element).map(|(dot, _)| dot))
+    }
+
+    /// Removes of an element what was seen there by a reader: what has come since stays. Returns the delta.
+    #[must_use = "the delta is to be sent to the other replicas"]
+    pub fn remove_seen<Q: Hash + Eq + ?Sized>(&mut self, element: &Q, seen: &Seen) -> Self
+    where
+        T: Borrow<Q>,
+    {
+        let removed = seen.among(self.0.store.entries(element).map(|(dot, _)| dot)).collect();
+        Self(remove(&mut self.0, removed))
     }
 
     /// Removes all elements that are seen. Returns the delta.
@@ -167,6 +187,20 @@ mod tests {
         assert!(late.contains(&'x'), "the remove knew nothing of the add that was already gone");
         late.join(&gone);
         assert!(late.is_empty() && one.is_empty());
+    }
+
+    #[test]
+    fn what_came_after_the_look_outlives_the_remove() {
+        let (mut one, mut other) = (OrSet::new(), OrSet::new());
+        let _unsent = one.add(A, 'x').unwrap();
+        let seen = one.seen(&'x');
+        one.join(&other.add(B, 'x').unwrap());
+        let removed = one.remove_seen(&'x', &seen);
+        assert!(one.contains(&'x') && !removed.0.is_bottom());
+        assert!(one.remove_seen(&'x', &seen).0.is_bottom() && one.remove_seen(&'y', &seen).0.is_bottom());
+        let rest = one.seen(&'x');
+        let _unsent = one.remove_seen(&'x', &rest);
+        assert!(one.is_empty());
     }
 
     #[test]

@@ -19,7 +19,12 @@ pub struct Seen(CausalContext);
 impl Seen {
     /// What is live in a store.
     pub(super) fn of(store: &impl DotStore) -> Self {
-        Self(store.dots().collect())
+        Self::of_dots(store.dots())
+    }
+
+    /// Some live dots.
+    pub(super) fn of_dots(dots: impl Iterator<Item = Dot>) -> Self {
+        Self(dots.collect())
     }
 
     /// Those of some live dots that were seen.
