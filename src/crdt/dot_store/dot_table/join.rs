@@ -135,8 +135,8 @@ impl<K: Hash + Eq + Clone, V: Clone> DotTable<K, V> {
         to: &mut Changes,
     ) {
         let (our_dots, their_dots) = (self.live(replica), other.live(replica));
-        // The same is seen, the same is live.
-        if ours == theirs && our_dots.is_same(their_dots) {
+        // What both hold lives on, whatever either has seen.
+        if our_dots.is_same(their_dots) {
             return;
         }
         let ours_seen = |seq: &u64| ours.is_some_and(|ours| ours.contains(*seq));

@@ -41,8 +41,8 @@ const FEW_MAX: usize = if cfg!(test) { 2 } else { 8 };
 /// | join of a state | linear in what is live of those replicas by whose dots the two differ; constant, if they do not |
 /// | memory | an entry has 16 bytes besides its key and value, 12 for its dot, about 8 for the index |
 ///
-/// Two tables of which the same was seen are taken for equal if the sums of the hashes of their live dots are: by chance for two that
-/// differ once in 2^64 joins. The hashes are keyed anew in each process, so nobody can aim at that.
+/// Two tables are taken to have the same dots of a replica if they have as many, and the sums of their hashes are equal: by chance for two
+/// that differ once in 2^64 joins. The hashes are keyed anew in each process, so nobody can aim at that.
 ///
 /// Holds fewer than 2^32 entries, and panics beyond, as a `Vec` does that is full.
 ///
