@@ -129,7 +129,7 @@ fn local(report: &mut Report) {
             |plain| keys.iter().for_each(|key| assert!(black_box(plain.get(key.as_str())).is_some())),
         );
         report.times(format!("get, {count}"), pair, budget(count, 1.2));
-        report.because("An index of places, and then the entry: two places in memory where a plain table has one.");
+        report.because("Not profiled. An index names the entry: two places in memory where a plain table has one.");
         let pair = fresh(
             count,
             (&full, &plain),
@@ -212,7 +212,9 @@ fn merges(report: &mut Report) {
     let (ours, reference) = (common::measure::median(of_large.into_iter()), common::measure::median(of_small.into_iter()));
     let pair = Pair { ours, reference, ratio: ours / reference };
     report.times("delta of one key, 1M : 1k", pair, Budget::AtMost(2.0));
-    report.because("Misses of the cache: the entries of 1M keys are in memory, those of 1k in the nearest cache.");
+    report.because(
+        "By time; instructions were not counted. The entries of 1M keys are in memory, those of 1k in the nearest cache.",
+    );
 }
 
 /// How many bytes is it, and how fast are they made and read?
