@@ -95,7 +95,7 @@ impl<K: Ord + Clone, V: CausalType> OrMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        // As the join of the delta would do it, which looks at every key.
+        // As the join of the delta would do it, which would have to find the key.
         let removed = self.0.store.remove(key);
         Self::removal(removed.iter().flat_map(DotStore::dots).collect())
     }

@@ -70,7 +70,7 @@ impl<K: Ord + Clone, V: Ord + Clone> OrMultiMap<K, V> {
         let dot = self.0.context.next(me).ok_or(Refused::Exhausted)?;
         let (values, dots) = (DotMap::from_iter([(value.clone(), DotSet::from_iter([dot]))]), DotSet::from_iter([dot]));
         let store = DotMap::from_iter([(key.clone(), values)]);
-        // As the join of the delta would do it, which looks at every key.
+        // As the join of the delta would do it, which would have to find the key.
         let replaced = self.0.store.update(key, |values| values.insert(value, dots)).unwrap_or_default();
         self.0.context.insert(dot);
         Ok(Self(Causal::new(store, replaced.iter().collect())))

@@ -111,7 +111,7 @@ impl<T: Hash + Eq + Clone> OrSet<T> {
         self.0.store.contains_key(element)
     }
 
-    /// The elements, each once, in the same order wherever the set is the same: that of their oldest adds that count.
+    /// The elements, each once, in the same order wherever the set is the same: that of their dots, which is neither of time nor of value.
     pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
         let store = &self.0.store;
         let concurrent = store.keys() < store.len();
