@@ -42,7 +42,7 @@ use crate::crdt::{Causal, Crdt, DotTable, Lattice, Refused};
 /// assert_eq!(other.get("colour"), Some(&"green"));
 /// ```
 ///
-/// Cost: of each method, that of a hash table, and a delta of one entry; a join follows the difference, as [`DotTable`] says. Source: the
+/// Cost: of each method, a look into a hash table, and a delta of one entry; a join follows the difference, as [`DotTable`] says. Source: the
 /// map of Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), section 7.4.4, of registers as in Shapiro et al., "A
 /// comprehensive study" (2011), specification 8.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

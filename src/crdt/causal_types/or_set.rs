@@ -40,7 +40,7 @@ use crate::crdt::{Causal, Crdt, DotTable, Lattice, Refused};
 /// assert_eq!(phone, laptop);
 /// ```
 ///
-/// Cost: of each method, that of a hash table, and a delta of one element; a join follows the difference, as [`DotTable`] says.
+/// Cost: of each method, a look into a hash table, and a delta of one element; a join follows the difference, as [`DotTable`] says.
 /// Source: Bieniusa et al., "An optimized conflict-free replicated set" (2012); as a dot store, Almeida, Shoker, Baquero, "Delta State
 /// Replicated Data Types" (2018), section 7.4.2, `AWSet`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

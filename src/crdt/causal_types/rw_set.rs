@@ -36,7 +36,7 @@ use crate::crdt::{Causal, Crdt, DotTable, Lattice, Refused};
 /// assert_eq!(one, other);
 /// ```
 ///
-/// Cost: of each method, that of a hash table, and a delta of one element; a join follows the difference, as [`DotTable`] says.
+/// Cost: of each method, a look into a hash table, and a delta of one element; a join follows the difference, as [`DotTable`] says.
 /// Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), section 7.4.2, `RWSet`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent, bound(serialize = "T: Serialize", deserialize = "T: Deserialize<'de> + Hash + Eq + Clone"))]

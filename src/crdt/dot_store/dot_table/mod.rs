@@ -36,7 +36,7 @@ const FEW_MAX: usize = if cfg!(test) { 2 } else { 8 };
 ///
 /// | cost | |
 /// |---|---|
-/// | look up, write, remove a key | that of a hash table |
+/// | look up, write, remove a key | constant: a look into a hash table, and the place of a dot |
 /// | join of a delta | of what it has, and of what it has seen: never of the whole table |
 /// | join of a state | linear in what is live of those replicas by whose dots the two differ; constant, if they do not |
 /// | memory | an entry has 16 bytes besides its key and value, 12 for its dot, about 8 for the index |
