@@ -28,6 +28,26 @@ impl Intervals {
         Self { list: SmallVec::with_capacity(intervals) }
     }
 
+    /// One event.
+    #[inline]
+    pub(super) fn of_one(seq: u64) -> Self {
+        debug_assert!((1..=SEQ_MAX).contains(&seq), "{seq}");
+        let mut list = SmallVec::new();
+        list.push(Interval { first: seq, last: seq });
+        Self { list }
+    }
+
+    /// Two events, the lower first.
+    #[inline]
+    pub(super) fn of_two(low: u64, high: u64) -> Self {
+        if low + 1 >= high {
+            let mut list = SmallVec::new();
+            list.push(Interval { first: low, last: high });
+            return Self { list };
+        }
+        Self { list: SmallVec::from_buf([Interval { first: low, last: low }, Interval { first: high, last: high }]) }
+    }
+
     /// From pairs of first and last; `None` if they are not as the invariant says.
     pub(super) fn from_pairs(pairs: &[(u64, u64)]) -> Option<Self> {
         let mut intervals = Self::with_capacity(pairs.len());
@@ -51,21 +71,16 @@ impl Intervals {
         self.list.push(Interval { first, last });
     }
 
-    /// Adds an event above all others, or the highest again.
-    pub(super) fn append(&mut self, seq: u64) {
-        debug_assert!(self.last() <= seq && (1..=SEQ_MAX).contains(&seq), "{seq}");
-        match self.list.last_mut() {
-            Some(held) if seq <= held.last + 1 => held.last = seq,
-            _ => self.list.push(Interval { first: seq, last: seq }),
-        }
-    }
-
     /// Adds the event above the highest, and returns it.
+    #[inline]
     pub(super) fn mint(&mut self) -> Option<u64> {
-        let seq = self.last() + 1;
-        (seq <= SEQ_MAX).then(|| {
-            self.append(seq);
-            seq
+        let Some(held) = self.list.last_mut() else {
+            *self = Self::of_one(1);
+            return Some(1);
+        };
+        (held.last < SEQ_MAX).then(|| {
+            held.last += 1;
+            held.last
         })
     }
 

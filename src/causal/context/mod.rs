@@ -55,7 +55,12 @@ impl CausalContext {
         self.seen.iter().map(|(replica, held)| (*replica, held))
     }
 
+    #[inline]
     fn find(&self, replica: ReplicaId) -> Result<usize, usize> {
+        // Most contexts are of one replica.
+        if self.seen.first().is_some_and(|(held, _)| *held == replica) {
+            return Ok(0);
+        }
         self.seen.binary_search_by_key(&replica, |(held, _)| *held)
     }
 
@@ -83,7 +88,7 @@ impl CausalContext {
             Ok(at) => self.seen.get_mut(at).is_some_and(|(_, held)| held.insert(first, last)),
             Err(at) => {
                 let mut held = Intervals::default();
-                held.insert(first, last);
+                held.push(first, last);
                 self.seen.insert(at, (replica, held));
                 true
             }
@@ -145,6 +150,7 @@ impl CausalContext {
     }
 
     /// Adds the [`next`](Self::next) event of `replica`, and returns it.
+    #[inline]
     pub(crate) fn mint(&mut self, replica: ReplicaId) -> Option<Dot> {
         let Ok(at) = self.find(replica) else {
             let first = Dot::new(replica, 1);
@@ -156,28 +162,21 @@ impl CausalContext {
     }
 
     /// Of two events: what a write replaces, and itself.
+    #[inline]
     pub(crate) fn of_two(one: Dot, other: Dot) -> Self {
         let (low, high) = if one < other { (one, other) } else { (other, one) };
-        let mut seen = SmallVec::new();
-        let mut held = Intervals::default();
-        held.append(low.seq);
         if low.replica == high.replica {
-            held.append(high.seq);
-            seen.push((low.replica, held));
-        } else {
-            seen.push((low.replica, held));
-            let mut held = Intervals::default();
-            held.append(high.seq);
-            seen.push((high.replica, held));
+            return Self { seen: SmallVec::from_buf([(low.replica, Intervals::of_two(low.seq, high.seq))]) };
         }
+        let mut seen = SmallVec::with_capacity(2);
+        seen.extend([low, high].map(|dot| (dot.replica, Intervals::of_one(dot.seq))));
         Self { seen }
     }
 
     /// Of one event.
+    #[inline]
     pub(crate) fn of_one(dot: Dot) -> Self {
-        let mut held = Intervals::default();
-        held.append(dot.seq);
-        Self { seen: SmallVec::from_buf([(dot.replica, held)]) }
+        Self { seen: SmallVec::from_buf([(dot.replica, Intervals::of_one(dot.seq))]) }
     }
 
     /// The part without gaps: of each replica, the events from 1 up to the first that is missing.

@@ -161,6 +161,7 @@ impl<K: Hash + Eq + Clone, V: Ord + Clone, S: Ord + Clone> LwwMap<K, V, S> {
         self.0.store.is_empty()
     }
 
+    #[inline]
     fn winner<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&(S, V)>
     where
         K: Borrow<Q>,

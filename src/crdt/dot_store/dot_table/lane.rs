@@ -41,6 +41,7 @@ impl Lane {
     }
 
     /// Adds a dot that is not live here.
+    #[inline]
     pub(super) fn insert(&mut self, seq: u64, slot: u32) {
         debug_assert!(self.get(seq).is_none(), "{seq} of {:?} is assigned twice", self.replica);
         self.digest = self.digest.wrapping_add(hash::of_seq(seq));
@@ -73,6 +74,7 @@ impl Lane {
     }
 
     /// Removes a dot. Returns where its entry is, if it was live.
+    #[inline]
     pub(super) fn remove(&mut self, seq: u64) -> Option<u32> {
         let in_order = self.find(seq).and_then(|at| self.slots.get_mut(at)).filter(|slot| **slot != HOLE);
         let slot = match in_order {
@@ -110,6 +112,7 @@ impl Lane {
     }
 
     /// Where in `seqs` a number is: as far from both ends as numbers can be between.
+    #[inline]
     fn find(&self, seq: u64) -> Option<usize> {
         let (first, last) = (self.seqs.first()?, self.seqs.last()?);
         let from_start = usize::try_from(seq.checked_sub(*first)?).unwrap_or(usize::MAX);
@@ -117,16 +120,28 @@ impl Lane {
         let end = self.seqs.len() - 1;
         let low = end.saturating_sub(from_end);
         let between = self.seqs.get(low..=end.min(from_start))?;
+        // None is missing after it, or none before it.
         if between.first() == Some(&seq) {
             return Some(low);
+        }
+        if between.last() == Some(&seq) {
+            return Some(low + between.len() - 1);
         }
         between.binary_search(&seq).ok().map(|at| low + at)
     }
 
     /// Writes the arrays again, if they are much larger than what is live, or much is missing in them.
+    #[inline]
     fn tidy(&mut self) {
-        if self.holes.max(self.late.len()) <= FEW.max(self.seqs.len() / 4) {
-            return;
+        if self.holes.max(self.late.len()) > FEW.max(self.seqs.len() / 4) {
+            self.rewrite();
+        }
+    }
+
+    #[cold]
+    fn rewrite(&mut self) {
+        if self.late.is_empty() {
+            return self.close_holes();
         }
         let (mut seqs, mut slots) = (Vec::with_capacity(self.len()), Vec::with_capacity(self.len()));
         for (seq, slot) in self.iter() {
@@ -135,6 +150,26 @@ impl Lane {
         }
         (self.seqs, self.slots, self.holes) = (seqs, slots, 0);
         self.late.clear();
+    }
+
+    /// Moves all numbers down into the holes below them.
+    fn close_holes(&mut self) {
+        let mut live = 0;
+        for at in 0..self.seqs.len() {
+            let (Some(seq), Some(slot)) = (self.seqs.get(at).copied(), self.slots.get(at).copied()) else { break };
+            // Without a branch for each: a number that is dead is written over by the next.
+            if let (Some(to_seq), Some(to_slot)) = (self.seqs.get_mut(live), self.slots.get_mut(live)) {
+                (*to_seq, *to_slot) = (seq, slot);
+            }
+            live += usize::from(slot != HOLE);
+        }
+        self.seqs.truncate(live);
+        self.slots.truncate(live);
+        self.holes = 0;
+        if self.seqs.capacity() > 2 * live.max(FEW) {
+            self.seqs.shrink_to(live);
+            self.slots.shrink_to(live);
+        }
     }
 }
 

@@ -84,7 +84,12 @@ impl<K, V> Many<K, V> {
         self.lanes.get(self.by_replica.get(at)?.1 as usize)
     }
 
+    #[inline]
     fn lane_or_new(&mut self, replica: ReplicaId) -> u32 {
+        // Mostly the replica's own, which is mostly the first.
+        if self.lanes.first().is_some_and(|lane| lane.replica == replica) {
+            return 0;
+        }
         match self.by_replica.binary_search_by_key(&replica, |(held, _)| *held) {
             Ok(at) => self.by_replica.get(at).map_or(0, |(_, lane)| *lane),
             Err(at) => {
@@ -122,6 +127,7 @@ impl<K, V> Many<K, V> {
 
 impl<K: Eq, V> Many<K, V> {
     /// A slot of a key.
+    #[inline]
     pub(super) fn find<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<u32>
     where
         K: Borrow<Q>,
@@ -131,6 +137,7 @@ impl<K: Eq, V> Many<K, V> {
     }
 
     /// An entry of a key.
+    #[inline]
     pub(super) fn find_slot<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<&Slot<K, V>>
     where
         K: Borrow<Q>,
@@ -180,6 +187,7 @@ impl<K: Eq, V> Many<K, V> {
     }
 
     /// Puts an entry at another dot, with another value: the key stays where it is. Returns the dot that it was at.
+    #[inline]
     pub(super) fn rewrite(&mut self, at: u32, dot: Dot, value: V) -> Option<Dot> {
         let lane = self.lane_or_new(dot.replica);
         let slot = self.slots.get_mut(at as usize)?;
@@ -215,13 +223,41 @@ impl<K: Eq, V> Many<K, V> {
 
     /// Removes an entry. The last one takes its slot.
     pub(super) fn remove_at(&mut self, at: u32) -> Option<Slot<K, V>> {
-        let place = at as usize;
-        let (hash, lane, seq) = self.slots.get(place).map(|slot| (slot.hash, slot.lane, slot.seq))?;
-        self.lanes.get_mut(lane as usize)?.remove(seq);
+        let hash = self.slot(at)?.hash;
         if let Ok(held) = self.index.find_entry(hash::spread(hash), |held| *held == at) {
             held.remove();
         }
+        let (_, removed) = self.free(at)?;
+        // Before this, there were as many keys as entries, or more entries.
+        if self.keys > self.slots.len() || self.find(hash, &removed.key).is_none() {
+            self.keys -= 1;
+        }
+        Some(removed)
+    }
+
+    /// Removes the entry of a key, where no key has several. Returns its dot.
+    #[inline]
+    pub(super) fn remove_only<Q: Eq + ?Sized>(&mut self, hash: u32, key: &Q) -> Option<Dot>
+    where
+        K: Borrow<Q>,
+    {
+        debug_assert_eq!(self.keys, self.slots.len(), "keys have one entry each");
+        let slots = &self.slots;
+        let is_it = |at: &u32| slots.get(*at as usize).is_some_and(|slot| slot.hash == hash && slot.key.borrow() == key);
+        let (at, _) = self.index.find_entry(hash::spread(hash), is_it).ok()?.remove();
+        self.keys -= 1;
+        self.free(at).map(|(dot, _)| dot)
+    }
+
+    /// Takes out an entry that the index no longer has.
+    #[inline]
+    fn free(&mut self, at: u32) -> Option<(Dot, Slot<K, V>)> {
+        let place = at as usize;
+        self.slots.get(place)?;
         let removed = self.slots.swap_remove(place);
+        let lane = self.lanes.get_mut(removed.lane as usize)?;
+        let dot = Dot::new(lane.replica, removed.seq);
+        lane.remove(dot.seq);
         if let Some(moved) = self.slots.get(place) {
             let last = u32::try_from(self.slots.len()).expect(FULL);
             if let Some(held) = self.index.find_mut(hash::spread(moved.hash), |held| *held == last) {
@@ -231,22 +267,23 @@ impl<K: Eq, V> Many<K, V> {
                 lane.moved(moved.seq, at);
             }
         }
-        // Before this, there were as many keys as entries, or more entries.
-        if self.keys > self.slots.len() || self.find(hash, &removed.key).is_none() {
-            self.keys -= 1;
-        }
         self.shrink();
-        Some(removed)
+        Some((dot, removed))
     }
 
     /// Gives room back when little of it is used.
     fn shrink(&mut self) {
         let len = self.slots.len();
         if self.slots.capacity() > 64 && len < self.slots.capacity() / 4 {
-            self.slots.shrink_to(len * 2);
-            let slots = &self.slots;
-            self.index.shrink_to(len * 2, |at| hash_at(slots, *at));
+            self.shrink_to(len * 2);
         }
+    }
+
+    #[cold]
+    fn shrink_to(&mut self, capacity: usize) {
+        self.slots.shrink_to(capacity);
+        let slots = &self.slots;
+        self.index.shrink_to(capacity, |at| hash_at(slots, *at));
     }
 }
 

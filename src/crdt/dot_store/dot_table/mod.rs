@@ -59,6 +59,13 @@ enum Form<K, V> {
     Many(Box<Many<K, V>>),
 }
 
+/// What a write takes the place of. Mostly of one entry, or none.
+enum Replaced {
+    None,
+    One(Dot),
+    Several(CausalContext),
+}
+
 impl<K, V> DotTable<K, V> {
     /// No entry.
     #[must_use]
@@ -144,6 +151,7 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
     }
 
     /// The value of a key, if it has one entry. `Err` says that it has several.
+    #[inline]
     pub(crate) fn only<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Result<Option<&V>, ()>
     where
         K: Borrow<Q>,
@@ -178,10 +186,15 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
         if !dot.is_event() || self.is_live(dot) {
             return CausalContext::new();
         }
-        self.replace(dot, key, value).into_iter().collect()
+        match self.replace(dot, key, value) {
+            Replaced::None => CausalContext::new(),
+            Replaced::One(replaced) => CausalContext::of_one(replaced),
+            Replaced::Several(replaced) => replaced,
+        }
     }
 
     /// The same with the new event of a context. Returns it and the context of a delta: of that event, and of those that it replaces.
+    #[inline]
     pub(crate) fn write_next(
         &mut self,
         context: &mut CausalContext,
@@ -193,46 +206,39 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
         K: Clone,
     {
         let dot = context.mint(me).ok_or(Refused::Exhausted)?;
-        let seen = match self.replace(dot, key, value).as_slice() {
-            [] => CausalContext::of_one(dot),
-            [replaced] => CausalContext::of_two(*replaced, dot),
-            several => several.iter().copied().chain([dot]).collect(),
+        let seen = match self.replace(dot, key, value) {
+            Replaced::None => CausalContext::of_one(dot),
+            Replaced::One(replaced) => CausalContext::of_two(replaced, dot),
+            Replaced::Several(mut replaced) => {
+                replaced.insert(dot);
+                replaced
+            }
         };
         Ok((dot, seen))
     }
 
     /// [`write`](Self::write) with an event that is not live.
-    fn replace(&mut self, dot: Dot, key: &K, value: V) -> SmallVec<[Dot; 1]>
+    #[inline]
+    fn replace(&mut self, dot: Dot, key: &K, value: V) -> Replaced
     where
         K: Clone,
     {
-        let mut replaced = SmallVec::new();
-        match &mut self.form {
-            Form::Few(few) => {
-                few.retain(|entry| {
-                    let stays = entry.key != *key;
-                    if !stays {
-                        replaced.push(entry.dot);
-                    }
-                    stays
-                });
-                few::insert(few, Entry { dot, key: key.clone(), value });
-                self.grow();
-            }
-            Form::Many(many) => {
-                let hash = hash::of_key(key);
-                match many.find(hash, key) {
-                    None => many.insert_new(dot, hash, key.clone(), value),
-                    Some(at) if many.keys() == many.len() => replaced.extend(many.rewrite(at, dot, value)),
-                    Some(_) => {
-                        let seen = self.remove(key);
-                        replaced.extend(seen.iter_dots());
-                        self.insert(dot, key.clone(), value);
-                    }
+        if let Form::Many(many) = &mut self.form {
+            let hash = hash::of_key(key);
+            match many.find(hash, key) {
+                None => {
+                    many.insert_new(dot, hash, key.clone(), value);
+                    return Replaced::None;
                 }
+                Some(at) if many.keys() == many.len() => {
+                    return many.rewrite(at, dot, value).map_or(Replaced::None, Replaced::One);
+                }
+                Some(_) => {}
             }
         }
-        replaced
+        let replaced = self.remove(key);
+        self.insert(dot, key.clone(), value);
+        Replaced::Several(replaced)
     }
 
     /// Adds an entry, beside those that the key has. Returns whether it did: not for a dot that
@@ -262,17 +268,14 @@ impl<K: Hash + Eq, V> DotTable<K, V> {
             Form::Many(many) => {
                 let hash = hash::of_key(key);
                 // The last entry takes the slot of one that goes, so each is looked up when it is its turn.
-                while let Some(at) = many.find(hash, key) {
-                    let is_last = many.keys() == many.len();
-                    let Some(dot) = many.slot(at).and_then(|slot| many.dot(slot)) else { break };
+                while many.keys() < many.len() {
+                    let Some(at) = many.find(hash, key) else { return removed };
+                    removed.extend(many.slot(at).and_then(|slot| many.dot(slot)));
                     many.remove_at(at);
-                    if is_last && removed.is_empty() {
-                        return CausalContext::of_one(dot);
-                    }
-                    removed.insert(dot);
-                    if is_last {
-                        break;
-                    }
+                }
+                match many.remove_only(hash, key) {
+                    Some(dot) if removed.is_empty() => return CausalContext::of_one(dot),
+                    dot => removed.extend(dot),
                 }
             }
         }
