@@ -172,15 +172,16 @@ impl<K: Eq, V> Many<K, V> {
     fn insert_beside(&mut self, dot: Dot, hash: u32, key: K, value: V) {
         let at = u32::try_from(self.slots.len()).ok().filter(|at| *at < u32::MAX).expect(FULL);
         let lane = self.lane_or_new(dot.replica);
+        // Before the index has it: whenever that is made again, it asks for the hash of each entry.
+        push(&mut self.slots, Slot { key, value, seq: dot.seq, lane, hash });
         let slots = &self.slots;
         let capacity = self.index.capacity();
         self.index.insert_unique(hash::spread(hash), at, |at| hash_at(slots, *at));
         // It grows too when it is full of what was removed: then it need not be so large.
         let has_grown = self.index.capacity() > capacity + 1;
         if has_grown && self.index.capacity() > 64 + 5 * (slots.len() / 2) {
-            self.index.shrink_to(slots.len() + 1, |at| hash_at(slots, *at));
+            self.index.shrink_to(slots.len(), |at| hash_at(slots, *at));
         }
-        push(&mut self.slots, Slot { key, value, seq: dot.seq, lane, hash });
         if let Some(lane) = self.lanes.get_mut(lane as usize) {
             lane.insert(dot.seq, at);
         }
@@ -288,5 +289,5 @@ impl<K: Eq, V> Many<K, V> {
 }
 
 fn hash_at<K, V>(slots: &[Slot<K, V>], at: u32) -> u64 {
-    slots.get(at as usize).map_or(0, |slot| hash::spread(slot.hash))
+    hash::spread(slots.get(at as usize).expect("the index names slots").hash)
 }

@@ -214,3 +214,20 @@ fn a_table_that_was_emptied_gives_its_memory_back() {
     assert!(many.capacity() <= 128, "{}", many.capacity());
     assert_eq!(table.iter().map(|(_, _, value)| *value).collect::<Vec<_>>(), (9_991..=10_000).collect::<Vec<_>>());
 }
+
+/// The index fills with what was removed and is made again, with the entry that it is made again for.
+#[test]
+fn what_comes_is_found_whenever_the_index_is_made_again() {
+    for live in [60, 150, 300, 1_000] {
+        let mut table = DotTable::new();
+        let key = |number: u64| format!("{:016x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        for number in 1..=200_000_u64 {
+            table.write(Dot::new(replica(0), number), &key(number), number);
+            assert_eq!(table.only(&key(number)), Ok(Some(&number)), "of {live}");
+            if let Some(gone) = number.checked_sub(live).filter(|gone| *gone > 0) {
+                assert_eq!(table.remove(&key(gone)), CausalContext::of_one(Dot::new(replica(0), gone)), "of {live}");
+            }
+        }
+        assert_eq!(table.len() as u64, live);
+    }
+}
