@@ -1,22 +1,16 @@
-//! Instructions, counted by callgrind in a process of its own: they are the same however busy the machine is. Left out where there is no
-//! valgrind.
+//! Operations by their instructions. Left out where there is no valgrind.
 
-use std::env;
 use std::hint::black_box;
-use std::process::Command;
 
 use tombolo::Store;
 
+use crate::common::instructions::{WITHOUT, can_count, counted, counted_section};
 use crate::report::{Budget, Report};
 use crate::rows::{key, lots, map_with, path, payload, store_with, value};
 
-/// What to run in such a process, and how often.
-pub(crate) const FLAG: &str = "--scenario";
-pub(crate) const TIMES: &str = "--times";
-
 pub(crate) fn run(report: &mut Report) {
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        return report.note("Without valgrind there are no counts of instructions.");
+    if !can_count() {
+        return report.note(WITHOUT);
     }
     let map = counted("map put 20000", 1_000);
     report.numbers(
@@ -42,26 +36,6 @@ pub(crate) fn run(report: &mut Report) {
     report.because(crate::memory::GET);
     let (small, large) = (counted("merge 1000", 100), counted("merge 100000", 100));
     report.numbers("merge of one key into 100k rows : into 1k rows", (large, small), "instructions", Budget::AtMost(2.0));
-}
-
-/// The instructions of one operation of a scenario.
-fn counted(scenario: &str, times: u32) -> f64 {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*counted_section*"])
-        .arg(env::current_exe().unwrap())
-        .args([FLAG, scenario, TIMES, &times.to_string()])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected :"));
-    let collected: f64 = collected.unwrap_or_else(|| panic!("callgrind said: {said}")).1.trim().parse().unwrap();
-    collected / f64::from(times)
-}
-
-/// What callgrind counts.
-#[inline(never)]
-fn counted_section(body: &mut dyn FnMut()) {
-    body();
 }
 
 /// Runs an operation so many times: `what`, and the number of rows.

@@ -57,8 +57,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let after = |flag: &str| arguments.iter().skip_while(|argument| *argument != flag).nth(1).map(String::as_str);
     // Processes that this one starts of itself.
-    if let Some(scenario) = after(instructions::FLAG) {
-        return instructions::scenario(scenario, after(instructions::TIMES).unwrap().parse().unwrap());
+    if let Some((scenario, times)) = common::instructions::asked(&arguments) {
+        return instructions::scenario(scenario, times);
     }
     if let Some(subject) = after(heap::FLAG) {
         return heap::subject(subject);

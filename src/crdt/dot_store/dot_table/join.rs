@@ -1,7 +1,8 @@
 //! The join of two tables: replica by replica, and of each only where the two can differ.
 
-use alloc::vec::Vec;
 use core::hash::Hash;
+
+use smallvec::SmallVec;
 
 use super::few::Entry;
 use super::lane::{Lane, Range};
@@ -98,13 +99,13 @@ impl<'a, K, V> Live<'a, K, V> {
     }
 }
 
-/// What a join has to do here.
+/// What a join has to do here. Of a delta of one write, no more than one of each: no allocation.
 #[derive(Default)]
 struct Changes {
     /// Ascending.
-    drops: Vec<Dot>,
+    drops: SmallVec<[Dot; 1]>,
     /// Dots, and where the other side has their entries.
-    takes: Vec<(Dot, u32)>,
+    takes: SmallVec<[(Dot, u32); 1]>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> DotTable<K, V> {

@@ -96,8 +96,8 @@ impl Lane {
 
     /// The live dots in `first..=last` and their slots, ascending.
     pub(super) fn range(&self, first: u64, last: u64) -> Range<'_> {
-        let start = self.seqs.partition_point(|seq| *seq < first);
-        let end = self.seqs.partition_point(|seq| *seq <= last).max(start);
+        let start = self.lower_bound(first);
+        let end = last.checked_add(1).map_or(self.seqs.len(), |after| self.lower_bound(after)).max(start);
         let mut late = self.late.range(first..=last.max(first));
         Range {
             late_head: late.next().map(|(seq, slot)| (*seq, *slot)).filter(|(seq, _)| *seq <= last),
@@ -111,23 +111,34 @@ impl Lane {
         self.range(0, u64::MAX)
     }
 
-    /// Where in `seqs` a number is: as far from both ends as numbers can be between.
+    /// Where in `seqs` a number is.
     #[inline]
     fn find(&self, seq: u64) -> Option<usize> {
-        let (first, last) = (self.seqs.first()?, self.seqs.last()?);
-        let from_start = usize::try_from(seq.checked_sub(*first)?).unwrap_or(usize::MAX);
-        let from_end = usize::try_from(last.checked_sub(seq)?).unwrap_or(usize::MAX);
-        let end = self.seqs.len() - 1;
-        let low = end.saturating_sub(from_end);
-        let between = self.seqs.get(low..=end.min(from_start))?;
-        // None is missing after it, or none before it.
-        if between.first() == Some(&seq) {
-            return Some(low);
+        let at = self.lower_bound(seq);
+        (self.seqs.get(at) == Some(&seq)).then_some(at)
+    }
+
+    /// How many of `seqs` are below a number. As they ascend, no number is further from either end than it differs from that end's:
+    /// where none is missing before it, or none after it, there is nothing to search.
+    #[inline]
+    fn lower_bound(&self, seq: u64) -> usize {
+        let (Some(first), Some(last)) = (self.seqs.first(), self.seqs.last()) else { return 0 };
+        if seq <= *first {
+            return 0;
         }
-        if between.last() == Some(&seq) {
-            return Some(low + between.len() - 1);
+        if seq > *last {
+            return self.seqs.len();
         }
-        between.binary_search(&seq).ok().map(|at| low + at)
+        let at_most = usize::try_from(seq - first).unwrap_or(usize::MAX).min(self.seqs.len() - 1);
+        let at_least = (self.seqs.len() - 1).saturating_sub(usize::try_from(last - seq).unwrap_or(usize::MAX));
+        if self.seqs.get(at_most) == Some(&seq) {
+            return at_most;
+        }
+        let between = self.seqs.get(at_least..at_most).unwrap_or_default();
+        if between.first().is_none_or(|least| *least >= seq) {
+            return at_least;
+        }
+        at_least + between.partition_point(|held| *held < seq)
     }
 
     /// Writes the arrays again, if they are much larger than what is live, or much is missing in them.
@@ -166,10 +177,8 @@ impl Lane {
         self.seqs.truncate(live);
         self.slots.truncate(live);
         self.holes = 0;
-        if self.seqs.capacity() > 2 * live.max(FEW) {
-            self.seqs.shrink_to(live);
-            self.slots.shrink_to(live);
-        }
+        self.seqs.shrink_to(live + live / 8);
+        self.slots.shrink_to(live + live / 8);
     }
 }
 

@@ -215,6 +215,44 @@ fn a_table_that_was_emptied_gives_its_memory_back() {
     assert_eq!(table.iter().map(|(_, _, value)| *value).collect::<Vec<_>>(), (9_991..=10_000).collect::<Vec<_>>());
 }
 
+/// Long enough for what happens once in many thousand operations: an index that is full of what was removed, lanes of holes, dots that
+/// come late, a table that grows and is emptied.
+#[test]
+fn a_table_is_a_map_of_functions_for_a_long_time() {
+    for seed in 0..4 {
+        let mut rng = Rng::new(seed);
+        let mut replicas: [Both; 2] = core::array::from_fn(|_| (Causal::bottom(), Causal::bottom()));
+        let mut under_way: Vec<Both> = Vec::new();
+        let (mut keys, mut adds) = (60, 50);
+        for step in 0..60_000 {
+            if step % 5_000 == 0 {
+                keys = *rng.pick(&[60, 120, 200, 256]).unwrap();
+                adds = *rng.pick(&[5, 45, 50, 60]).unwrap();
+            }
+            let at = rng.index(2);
+            let key = u8::try_from(rng.below(keys)).unwrap();
+            let delta = if rng.below(100) < adds {
+                write(&mut replicas[at], replica(at), key, step, rng.chance(5))
+            } else {
+                remove(&mut replicas[at], key)
+            };
+            under_way.push(delta);
+            if rng.chance(30) || under_way.len() > 40 {
+                let (table, plain) = under_way.swap_remove(rng.index(under_way.len()));
+                for both in &mut replicas {
+                    assert_eq!(both.0.join(&table), both.1.join(&plain));
+                }
+            }
+            let (table, plain) = &replicas[at];
+            let expected: Vec<_> = plain.store().get(&key).map(|fun| fun.iter().collect()).unwrap_or_default();
+            assert_eq!(table.store().get(&key), expected, "seed {seed}, step {step}, key {key}");
+            if step % 1_000 == 0 {
+                assert_same(table, plain);
+            }
+        }
+    }
+}
+
 /// The index fills with what was removed and is made again, with the entry that it is made again for.
 #[test]
 fn what_comes_is_found_whenever_the_index_is_made_again() {
