@@ -87,8 +87,19 @@ mod tests {
         assert_eq!(past.tick(900), Some(Hlc::new(1_000, 8)));
         assert_eq!(past.tick(1_000), Some(Hlc::new(1_000, 8)));
         assert_eq!(past.tick(1_001), Some(Hlc::new(1_001, 0)));
+        // The clock stands where the last stamp was made, which counted nothing yet.
+        assert_eq!(Hlc::new(1_000, 0).tick(1_000), Some(Hlc::new(1_000, 1)));
         assert_eq!(Hlc::new(5, u16::MAX).tick(5), Some(Hlc::new(6, 0)));
         assert_eq!(Hlc::from_bits(u64::MAX).tick(5), None);
+    }
+
+    /// They are what a register stores, and what another program sorts by.
+    #[test]
+    fn a_stamp_is_its_64_bits_and_orders_as_they_do() {
+        assert_eq!(Hlc::new(3, 7).to_bits(), 3 << 16 | 7);
+        let stamps = [Hlc::ZERO, Hlc::new(0, 1), Hlc::new(1, 0), Hlc::new(1, 1), Hlc::new(Hlc::MS_MAX, u16::MAX)];
+        assert!(stamps.is_sorted() && stamps.map(Hlc::to_bits).is_sorted());
+        assert_eq!(stamps.map(|stamp| Hlc::from_bits(stamp.to_bits())), stamps);
     }
 
     #[test]

@@ -69,3 +69,27 @@ impl fmt::Debug for ReplicaId {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::key::KeyBuf;
+
+    /// A replica's own part of a key is found by its id, and listed in the order of ids.
+    #[test]
+    fn an_id_in_a_key_comes_back_and_sorts_as_ids_do() {
+        let ids = [0, 1, 255, 256, u128::MAX].map(ReplicaId::from_u128);
+        let keys = ids.map(|id| KeyBuf::from_key(("cursor", id)));
+        assert!(ids.is_sorted() && keys.is_sorted_by(|low, high| low.as_bytes() < high.as_bytes()));
+        for (id, key) in ids.into_iter().zip(keys) {
+            assert_eq!(key.decode::<(alloc::string::String, ReplicaId)>(), Ok(("cursor".into(), id)));
+        }
+    }
+
+    #[test]
+    fn an_id_is_its_uuid_and_its_bytes() {
+        let id = ReplicaId::from_u128(0x0102);
+        assert_eq!(Uuid::from(id), Uuid::from_u128(0x0102));
+        assert_eq!((ReplicaId::from(Uuid::from(id)), ReplicaId::from_bytes(id.to_bytes())), (id, id));
+    }
+}

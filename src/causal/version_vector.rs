@@ -198,6 +198,17 @@ mod tests {
     fn zero_is_absence() {
         assert_eq!(vector(&[(1, 0)]), VersionVector::new());
         assert!(!vector(&[(1, 2)]).contains(Dot::new(ReplicaId::from_u128(1), 0)));
+        assert!(VersionVector::new().is_empty() && !vector(&[(1, 1)]).is_empty());
+    }
+
+    #[test]
+    fn it_has_the_events_of_each_replica_up_to_its_number() {
+        let a = vector(&[(1, 2), (7, SEQ_MAX), (9, 0)]);
+        let has = |replica, seq| a.contains(Dot::new(ReplicaId::from_u128(replica), seq));
+        assert_eq!([0, 1, 2, 3].map(|seq| has(1, seq)), [false, true, true, false]);
+        assert_eq!([SEQ_MAX, SEQ_MAX + 1, u64::MAX].map(|seq| has(7, seq)), [true, false, false]);
+        assert!(!has(9, 1) && !has(8, 1));
+        assert_eq!((a.len(), a.iter().len(), vector(&[]).len(), vector(&[(1, 1), (2, 1), (3, 1)]).len()), (2, 2, 0, 3));
     }
 
     #[test]

@@ -177,3 +177,49 @@ impl<K: Ord + Clone + Debug, V: Ord + Clone + Debug> Crdt for OrMultiMap<K, V> {
         self.keys().map(|key| (key.clone(), self.get(key).cloned().collect())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const A: ReplicaId = ReplicaId::from_u128(1);
+    const B: ReplicaId = ReplicaId::from_u128(2);
+
+    #[test]
+    fn pairs_are_found_and_listed_by_key_and_then_by_value() {
+        let mut map = OrMultiMap::new();
+        assert!(map.is_empty() && map.iter().next().is_none());
+        for (key, value) in [(2, 'b'), (1, 'z'), (2, 'a'), (1, 'z')] {
+            let _unsent = map.insert(A, key, value).unwrap();
+        }
+        assert!(!map.is_empty() && map.contains(&1, &'z') && map.contains(&2, &'a'));
+        assert!(!map.contains(&1, &'a') && !map.contains(&3, &'z'));
+        assert_eq!(map.iter().collect::<Vec<_>>(), [(&1, &'z'), (&2, &'a'), (&2, &'b')]);
+        assert_eq!(map.iter().next_back(), Some((&2, &'b')));
+    }
+
+    #[test]
+    fn a_clear_takes_every_pair_that_it_saw_and_leaves_a_concurrent_one() {
+        let mut one = OrMultiMap::new();
+        for (key, value) in [(1, 'a'), (1, 'b'), (2, 'a')] {
+            let _unsent = one.insert(A, key, value).unwrap();
+        }
+        let mut other = one.clone();
+        let again = other.insert(B, 1, 'a').unwrap();
+        let cleared = one.clear();
+        assert!(one.is_empty());
+        assert!(other.join(&cleared) && one.join(&again));
+        assert_eq!(one, other);
+        assert_eq!(one.iter().collect::<Vec<_>>(), [(&1, &'a')]);
+    }
+
+    #[test]
+    fn a_remove_of_what_is_not_there_says_nothing() {
+        let mut map = OrMultiMap::new();
+        let _unsent = map.insert(A, 1, 'a').unwrap();
+        assert!(map.remove(&1, &'b').is_bottom() && map.remove(&2, &'a').is_bottom() && map.remove_all(&2).is_bottom());
+        assert!(!map.remove(&1, &'a').is_bottom() && map.is_empty() && map.clear().is_bottom());
+    }
+}
