@@ -121,3 +121,41 @@ impl Crdt for DwFlag {
         self.is_enabled()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::Lattice;
+
+    const A: ReplicaId = ReplicaId::from_u128(1);
+    const B: ReplicaId = ReplicaId::from_u128(2);
+
+    #[test]
+    fn an_enable_wins_over_a_disable_that_has_not_seen_it() {
+        let (mut one, mut other) = (EwFlag::bottom(), EwFlag::bottom());
+        assert!(!one.is_enabled());
+        other.join(&one.enable(A).unwrap());
+        assert!(one.is_enabled() && other.is_enabled());
+        let (off, on) = (one.disable(), other.enable(B).unwrap());
+        assert!(!one.is_enabled());
+        assert!(one.join(&on) && one.is_enabled());
+        other.join(&off);
+        assert_eq!(one, other);
+        other.join(&one.disable());
+        assert!(!one.is_enabled() && !other.is_enabled());
+    }
+
+    #[test]
+    fn a_disable_wins_until_somebody_who_has_seen_it_enables() {
+        let (mut one, mut other) = (DwFlag::bottom(), DwFlag::bottom());
+        assert!(!one.is_enabled());
+        let (on, off) = (one.enable(A).unwrap(), other.disable(B).unwrap());
+        assert!(one.is_enabled() && !other.is_enabled());
+        assert!(one.join(&off) && other.join(&on));
+        assert!(!one.is_enabled() && one == other);
+        other.join(&one.enable(A).unwrap());
+        assert!(one.is_enabled() && other.is_enabled());
+        other.join(&one.disable(A).unwrap());
+        assert!(!one.is_enabled() && !other.is_enabled());
+    }
+}

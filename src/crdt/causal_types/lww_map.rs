@@ -250,4 +250,20 @@ mod tests {
         other.join(&cleared);
         assert!(one.is_empty() && one == other);
     }
+
+    #[test]
+    fn a_remove_of_what_was_read_leaves_what_came_after() {
+        let (mut one, mut other) = (LwwMap::new(), LwwMap::new());
+        let _unsent = one.set(A, 5, 'k', 1).unwrap();
+        let seen = one.seen(&'k');
+        one.join(&other.set(B, 3, 'k', 2).unwrap());
+        assert_eq!((one.get(&'k'), one.stamp(&'k')), (Some(&1), Some(&5)));
+        let mut peer = one.clone();
+        let removed = one.remove_seen(&'k', &seen);
+        assert_eq!((one.get(&'k'), one.stamp(&'k')), (Some(&2), Some(&3)));
+        assert!(peer.join(&removed) && peer == one && !one.is_empty());
+        // Nothing is left of what was seen; and of another key it says nothing.
+        assert!(one.remove_seen(&'k', &seen).is_bottom() && one.remove_seen(&'x', &peer.seen(&'k')).is_bottom());
+        assert!(!one.remove_seen(&'k', &peer.seen(&'k')).is_bottom() && one.is_empty());
+    }
 }

@@ -153,7 +153,9 @@ mod tests {
     fn a_clear_claims_nothing_that_was_not_there() {
         let mut here = MvRegister::bottom();
         let mut ahead = MvRegister::bottom();
+        assert!(here.is_empty());
         let _unsent = here.set(A, 1).unwrap();
+        assert!(!here.is_empty());
         for value in 0..5 {
             let _unsent = ahead.set(A, value).unwrap();
         }

@@ -327,6 +327,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_there_as_long_as_something_below_it_is_live() {
+        let mut map = Counters::new();
+        assert!(map.is_empty() && !map.contains(&1));
+        for (key, amount) in [(3, 1), (1, 1), (1, -1), (2, 1), (4, 0)] {
+            let _unsent = map.update(key, |counter| counter.add(A, amount)).unwrap();
+        }
+        assert_eq!((map.len(), map.keys().collect::<Vec<_>>()), (3, Vec::from([&1, &2, &3])));
+        assert!(!map.is_empty() && map.contains(&1) && !map.contains(&4));
+        let _unsent = map.update(2, |counter| Ok(counter.reset())).unwrap();
+        assert_eq!((map.len(), map.contains(&2), map.get(&2)), (2, false, None));
+    }
+
+    #[test]
     fn a_remove_of_what_was_read_leaves_what_came_after() {
         let mut map: OrMap<&str, MvRegister<u8>> = OrMap::new();
         let mut other = map.clone();

@@ -210,6 +210,7 @@ mod tests {
             let delta = one.add(A, element).unwrap();
             other.join(&delta);
         }
+        assert_eq!((one.len(), one.contains(&0), one.contains(&40), one.is_empty()), (40, true, false, false));
         let again = other.add(B, 7).unwrap();
         let cleared = one.clear();
         assert!(one.is_empty());

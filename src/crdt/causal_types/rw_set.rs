@@ -157,6 +157,8 @@ mod tests {
         let _unsent = one.add(A, 'x').unwrap();
         one.join(&other.add(B, 'x').unwrap());
         one.join(&other.remove(B, 'y').unwrap());
-        assert_eq!((one.len(), one.contains(&'x'), one.contains(&'y')), (1, true, false));
+        assert_eq!((one.len(), one.contains(&'x'), one.contains(&'y'), one.is_empty()), (1, true, false, false));
+        let _unsent = one.add(A, 'z').unwrap();
+        assert_eq!((one.len(), one.iter().count()), (2, 2));
     }
 }
