@@ -321,6 +321,19 @@ fn what_is_no_event_is_in_no_store() {
 }
 
 #[test]
+fn a_set_of_dots_has_what_was_inserted_and_not_removed() {
+    let mut set = DotSet::new();
+    assert!(set.is_empty());
+    for seq in [3, 1, 7] {
+        assert!(set.insert(dot(seq)));
+    }
+    assert!(!set.insert(dot(3)));
+    assert_eq!((set.len(), set.is_empty(), set.contains(dot(7)), set.contains(dot(2))), (3, false, true, false));
+    assert!(set.remove(dot(3)) && !set.remove(dot(3)) && !set.contains(dot(3)));
+    assert_eq!(set.iter().collect::<Vec<_>>(), [dot(1), dot(7)]);
+}
+
+#[test]
 fn the_value_of_a_dot_never_changes() {
     let mut fun = DotFun::new();
     assert!(fun.insert(dot(2), "first"));
@@ -328,6 +341,7 @@ fn the_value_of_a_dot_never_changes() {
     assert!(!fun.insert(dot(2), "second"));
     assert_eq!(fun.iter().collect::<Vec<_>>(), [(dot(1), &"earlier"), (dot(2), &"first")]);
     assert_eq!(DotFun::from_iter([(dot(2), "first"), (dot(1), "earlier"), (dot(2), "second")]), fun);
+    assert_eq!((fun.len(), fun.is_empty()), (2, false));
     assert_eq!(fun.remove(dot(2)), Some("first"));
     assert_eq!((fun.get(dot(2)), fun.get(dot(1)), fun.len()), (None, Some(&"earlier"), 1));
 }

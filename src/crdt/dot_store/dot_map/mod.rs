@@ -313,18 +313,24 @@ mod tests {
 
     #[test]
     fn an_index_of_what_is_gone_is_dropped() {
-        let me = ReplicaId::from_u128(1);
+        let (me, you) = (ReplicaId::from_u128(1), ReplicaId::from_u128(2));
         let mut map: OrMap<u64, MvRegister<u64>> = OrMap::new();
         let mut other = map.clone();
         for key in 0..100 {
             other.join(&map.update(key, |register| register.set(me, 0)).unwrap());
         }
+        let is_small = |map: &OrMap<u64, _>| map.as_causal().store.index.as_ref().is_none_or(|index| index.len() <= 200);
         other.join(&map.remove(&7));
         assert!(other.as_causal().store.index.is_some(), "one dot is looked up");
+        map.join(&other.update(2, |register| register.set(you, 0)).unwrap());
+        assert!(other.as_causal().store.index.is_some(), "one dot more, and it is of use as before");
+        for value in 0..300 {
+            map.join(&other.update(2, |register| register.set(you, value)).unwrap());
+            assert!(is_small(&other) && is_small(&map));
+        }
         for value in 0..300 {
             other.join(&map.update(1, |register| register.set(me, value)).unwrap());
-            let index = other.as_causal().store.index.as_ref();
-            assert!(index.is_none_or(|index| index.len() <= 200));
+            assert!(is_small(&other) && is_small(&map));
         }
         assert_eq!(other, map);
     }
