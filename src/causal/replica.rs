@@ -72,6 +72,8 @@ impl fmt::Debug for ReplicaId {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::String;
+
     use super::*;
     use crate::codec::key::KeyBuf;
 
@@ -82,7 +84,7 @@ mod tests {
         let keys = ids.map(|id| KeyBuf::from_key(("cursor", id)));
         assert!(ids.is_sorted() && keys.is_sorted_by(|low, high| low.as_bytes() < high.as_bytes()));
         for (id, key) in ids.into_iter().zip(keys) {
-            assert_eq!(key.decode::<(alloc::string::String, ReplicaId)>(), Ok(("cursor".into(), id)));
+            assert_eq!(key.decode::<(String, ReplicaId)>(), Ok(("cursor".into(), id)));
         }
     }
 
