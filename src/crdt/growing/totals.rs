@@ -275,6 +275,9 @@ impl<K: fmt::Debug + Key<W>, const W: usize, const N: usize> fmt::Debug for Tota
 
 #[cfg(test)]
 mod tests {
+    use serde::de::value::{Error, SeqDeserializer};
+    use serde::forward_to_deserialize_any;
+
     use super::*;
     use crate::laws::join_laws;
 
@@ -299,5 +302,32 @@ mod tests {
             totals([(1, [7, 9]), (5, [1, 1]), (99, [0, u64::MAX])]),
             totals((0..40).map(|key| (key * 3, [2, 2]))),
         ]);
+    }
+
+    /// A format that does not write how long a tuple is, as compact ones do not: it reads as many numbers as it is asked for.
+    struct Bare<'a>(&'a [u64]);
+
+    impl<'de> Deserializer<'de> for Bare<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
+            Err(Error::custom("the bytes do not say what they are"))
+        }
+
+        fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+            visitor.visit_seq(SeqDeserializer::<_, Error>::new(self.0.iter().copied().take(len)))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple_struct map struct enum identifier ignored_any
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_from_formats_that_do_not_say_how_long_it_is() {
+        let Entry(key, totals) = Entry::<u64, 2>::deserialize(Bare(&[7, 1, 2, 9])).unwrap();
+        assert_eq!((key, totals), (7, [1, 2]));
+        assert!(Entry::<u64, 2>::deserialize(Bare(&[7, 1])).is_err());
     }
 }
