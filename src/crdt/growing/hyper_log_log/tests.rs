@@ -102,6 +102,40 @@ fn full_registers_are_a_number_too() {
 }
 
 #[test]
+fn one_rank_more_in_every_register_doubles_the_estimate() {
+    let of = |rank| {
+        let mut sketch = HyperLogLog::<4>::new();
+        for index in 0..16 {
+            sketch.raise(index, rank);
+        }
+        sketch.estimate()
+    };
+    assert!((1..60).all(|rank| of(rank + 1).abs_diff(2 * of(rank)) <= 1));
+    assert_eq!(of(61), u64::MAX);
+}
+
+/// So many of 16 registers are full, and the others nearly so.
+fn nearly_full<const P: u8>(full: u32) -> u64 {
+    let mut sketch = HyperLogLog::<P>::new();
+    for index in 0..1 << P {
+        sketch.raise(index, if index % 16 < full { 65 - P } else { 64 - P });
+    }
+    sketch.estimate()
+}
+
+/// An index and what a rank is counted in are 64 bits together, so that what is left of them does not depend on how they are shared.
+#[test]
+fn full_registers_mean_the_same_at_every_precision() {
+    let estimates: Vec<u64> = (0..=16).map(nearly_full::<4>).collect();
+    assert!(estimates.is_sorted() && estimates[0] < estimates[1] && estimates[5] < estimates[6]);
+    for (full, estimate) in (0..=16).zip(estimates) {
+        for other in [nearly_full::<8>(full), nearly_full::<12>(full)] {
+            assert!(other.abs_diff(estimate) <= estimate >> 40, "{other}, {estimate} with {full} full");
+        }
+    }
+}
+
+#[test]
 fn registers_that_no_items_make_are_refused() {
     let all = |raised: usize| [vec![61; raised], vec![0; 16 - raised]].concat();
     let unreadable = |registers: &Registers| assert_unreadable::<HyperLogLog<4>>(registers);
