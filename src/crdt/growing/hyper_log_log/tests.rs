@@ -101,6 +101,15 @@ fn full_registers_are_a_number_too() {
     }
 }
 
+/// Behind the index there may be no 1 at all, once in 2^46 items or more: then the rank is one above the last place.
+#[test]
+fn a_register_is_the_first_bits_of_a_hash_and_the_place_of_the_next_1() {
+    let hashes = [0, 1, 2, 1 << 59, 1 << 60, u64::MAX];
+    let expected = [(0, 61), (0, 60), (0, 59), (0, 1), (1, 61), (15, 1)];
+    assert_eq!(hashes.map(HyperLogLog::<4>::register), expected);
+    assert_eq!([0, u64::MAX].map(HyperLogLog::<18>::register), [(0, 47), ((1 << 18) - 1, 1)]);
+}
+
 #[test]
 fn one_rank_more_in_every_register_doubles_the_estimate() {
     let of = |rank| {
