@@ -110,6 +110,17 @@ fn a_register_is_the_first_bits_of_a_hash_and_the_place_of_the_next_1() {
     assert_eq!([0, u64::MAX].map(HyperLogLog::<18>::register), [(0, 47), ((1 << 18) - 1, 1)]);
 }
 
+/// Term by term, as the paper has them.
+#[test]
+fn registers_that_are_empty_and_that_are_full_count_as_the_series_of_the_paper() {
+    for x in [0.0, 0.1, 0.5, 0.75, 0.99_f64] {
+        let power = |k: i32| 2_f64.powi(k);
+        let empty = x + (1..60).map(|k| x.powf(power(k)) * power(k - 1)).sum::<f64>();
+        let full = (1.0 - x - (1..60).map(|k| (1.0 - x.powf(power(-k))).powi(2) * power(-k)).sum::<f64>()) / 3.0;
+        assert!((sigma(x) - empty).abs() <= 1e-12 * empty && (tau(x) - full).abs() <= 1e-12, "{x}");
+    }
+}
+
 #[test]
 fn one_rank_more_in_every_register_doubles_the_estimate() {
     let of = |rank| {
