@@ -28,6 +28,10 @@ fn dots() -> impl Strategy<Value = Dot> {
     (0_u128..3, seqs()).prop_map(|(replica, seq)| dot(replica, seq))
 }
 
+fn events() -> impl Strategy<Value = Dot> {
+    dots().prop_filter("it is an event", |dot| dot.is_event())
+}
+
 fn model() -> impl Strategy<Value = Model> {
     proptest::collection::btree_set(dots(), 0..24).prop_map(|dots| dots.into_iter().filter(|dot| dot.is_event()).collect())
 }
@@ -134,6 +138,23 @@ proptest! {
         let prefix = CausalContext::from(vector.clone());
         prop_assert!(context.covers(&prefix));
         prop_assert_eq!(prefix.vector(), vector);
+    }
+
+    #[test]
+    fn to_mint_is_to_add_the_next_event(mut model in model(), replica in 0_u128..4) {
+        let mut context = context(&model);
+        let next = context.next(ReplicaId::from_u128(replica));
+        prop_assert_eq!(context.mint(ReplicaId::from_u128(replica)), next);
+        model.extend(next);
+        assert_invariant(&context);
+        prop_assert_eq!(dots_of(&context), model);
+    }
+
+    /// What a write replaces and itself, in either order, near each other and not, of one replica and of two.
+    #[test]
+    fn a_context_of_one_or_two_events_is_what_inserting_them_makes(one in events(), other in events()) {
+        prop_assert_eq!(CausalContext::of_one(one), CausalContext::from_iter([one]));
+        prop_assert_eq!(CausalContext::of_two(one, other), CausalContext::from_iter([one, other]));
     }
 
     #[test]
