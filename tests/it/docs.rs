@@ -24,6 +24,7 @@ fn every_file_that_a_document_names_exists() {
         "docs/architecture.md",
         "docs/design.md",
         "docs/guarantees.md",
+        "docs/mutants.md",
         "docs/file-format.md",
         "docs/testing.md",
     ];
