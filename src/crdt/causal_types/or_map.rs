@@ -106,11 +106,7 @@ impl<K: Ord + Clone, V: CausalType> OrMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let removed = self.0.store.shrink(key, |store| {
-            let removed: CausalContext = seen.among(store.dots()).collect();
-            *store = store.restrict(&|dot| !removed.contains(dot));
-            removed
-        });
+        let removed = self.0.store.shrink(key, |store| seen.take_from(store));
         Self::removal(removed.unwrap_or_default())
     }
 
@@ -162,6 +158,11 @@ impl<K: Ord + Clone, V: CausalType> OrMap<K, V> {
     /// Its keys, ascending.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + '_ {
         self.0.store.iter().map(|(key, _store)| key)
+    }
+
+    /// Its keys and what is live at each, ascending by key, without a copy.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V::Store)> + ExactSizeIterator + '_ {
+        self.0.store.iter()
     }
 
     /// How many keys it has.

@@ -6,6 +6,7 @@ use core::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
+use super::Seen;
 use super::causal_type::causal_type;
 use crate::causal::{CausalContext, ReplicaId};
 use crate::crdt::{Causal, Crdt, DotMap, DotSet, DotStore, Lattice, Refused};
@@ -95,6 +96,26 @@ impl<K: Ord + Clone, V: Ord + Clone> OrMultiMap<K, V> {
     {
         let removed = self.0.store.remove(key);
         Self::removal(removed.iter().flat_map(DotStore::dots).collect())
+    }
+
+    /// What is live of a key now, for [`remove_seen`](Self::remove_seen).
+    #[must_use]
+    pub fn seen<Q: Ord + ?Sized>(&self, key: &Q) -> Seen
+    where
+        K: Borrow<Q>,
+    {
+        self.0.store.get(key).map(Seen::of).unwrap_or_default()
+    }
+
+    /// Removes of a key the pairs that were seen there by a reader: what has come since stays, also a pair that was inserted again.
+    /// Returns the delta.
+    #[must_use = "the delta is to be sent to the other replicas"]
+    pub fn remove_seen<Q: Ord + ?Sized>(&mut self, key: &Q, seen: &Seen) -> Self
+    where
+        K: Borrow<Q>,
+    {
+        let removed = self.0.store.shrink(key, |values| seen.take_from(values));
+        Self::removal(removed.unwrap_or_default())
     }
 
     /// Removes all pairs that are seen. Returns the delta. Cost: linear.
@@ -221,5 +242,25 @@ mod tests {
         let _unsent = map.insert(A, 1, 'a').unwrap();
         assert!(map.remove(&1, &'b').is_bottom() && map.remove(&2, &'a').is_bottom() && map.remove_all(&2).is_bottom());
         assert!(!map.remove(&1, &'a').is_bottom() && map.is_empty() && map.clear().is_bottom());
+    }
+
+    #[test]
+    fn pairs_that_came_after_the_look_outlive_the_remove() {
+        let (mut one, mut other) = (OrMultiMap::new(), OrMultiMap::new());
+        for value in ['x', 'y'] {
+            other.join(&one.insert(A, 'k', value).unwrap());
+        }
+        let seen = one.seen(&'k');
+        let (again, new) = (other.insert(B, 'k', 'x').unwrap(), other.insert(B, 'k', 'z').unwrap());
+        one.join(&again);
+        one.join(&new);
+        let removed = one.remove_seen(&'k', &seen);
+        assert_eq!(one.get(&'k').collect::<Vec<_>>(), [&'x', &'z'], "x was inserted again, z is new, y was seen");
+        other.join(&removed);
+        assert_eq!(one, other);
+        assert!(one.remove_seen(&'k', &seen).is_bottom() && one.remove_seen(&'l', &seen).is_bottom());
+        let rest = one.seen(&'k');
+        let _unsent = one.remove_seen(&'k', &rest);
+        assert!(one.is_empty());
     }
 }

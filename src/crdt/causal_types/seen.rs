@@ -31,4 +31,11 @@ impl Seen {
     pub(super) fn among(&self, live: impl Iterator<Item = Dot>) -> impl Iterator<Item = Dot> {
         live.filter(|dot| self.0.contains(*dot))
     }
+
+    /// Removes from a store what was seen of it. Returns those dots.
+    pub(super) fn take_from<S: DotStore>(&self, store: &mut S) -> CausalContext {
+        let removed: CausalContext = self.among(store.dots()).collect();
+        *store = store.restrict(&|dot| !removed.contains(dot));
+        removed
+    }
 }
