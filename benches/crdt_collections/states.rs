@@ -16,6 +16,7 @@ pub(crate) type Map = LwwMap<String, u64, u64>;
 pub(crate) const A: ReplicaId = ReplicaId::from_u128(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
 pub(crate) const B: ReplicaId = ReplicaId::from_u128(0x5851_F42D_4C95_7F2D_1405_7B7E_F767_814F);
 pub(crate) const SIZES: [u64; 3] = [100, 10_000, 1_000_000];
+
 /// 16 bytes, in no order.
 pub(crate) fn key(number: u64) -> String {
     format!("{:016x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))

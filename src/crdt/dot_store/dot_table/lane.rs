@@ -177,6 +177,7 @@ impl Lane {
         self.seqs.truncate(live);
         self.slots.truncate(live);
         self.holes = 0;
+        // Some room is left for what comes next, and none that is not used soon.
         self.seqs.shrink_to(live + live / 8);
         self.slots.shrink_to(live + live / 8);
     }
