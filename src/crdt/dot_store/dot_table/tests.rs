@@ -27,6 +27,7 @@ fn assert_same(table: &Table, plain: &Plain) {
     assert_eq!(table.context(), plain.context());
     assert_eq!(table.store().keys(), plain.store().len());
     assert_eq!(table.store().len(), of_plain.len());
+    assert_eq!((table.store().is_empty(), DotStore::is_empty(table.store())), (of_plain.is_empty(), of_plain.is_empty()));
     for key in 0..=u8::MAX {
         let expected: Vec<_> = plain.store().get(&key).map(|fun| fun.iter().collect()).unwrap_or_default();
         assert_eq!(table.store().get(&key), expected);
@@ -213,6 +214,52 @@ fn a_table_that_was_emptied_gives_its_memory_back() {
     let Form::Many(many) = &table.form else { panic!("ten entries have an index") };
     assert!(many.capacity() <= 128, "{}", many.capacity());
     assert_eq!(table.iter().map(|(_, _, value)| *value).collect::<Vec<_>>(), (9_991..=10_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn tables_are_equal_if_each_entry_is() {
+    let table = |entries: &[(u64, char, u64)]| -> DotTable<char, u64> {
+        entries.iter().map(|(seq, key, value)| (Dot::new(replica(0), *seq), *key, *value)).collect()
+    };
+    let one = table(&[(1, 'a', 1), (2, 'b', 2)]);
+    assert_eq!(one, table(&[(2, 'b', 2), (1, 'a', 1)]));
+    for other in [&[(1, 'a', 1), (2, 'b', 3)][..], &[(1, 'a', 1), (2, 'c', 2)], &[(1, 'a', 1), (3, 'b', 2)], &[(1, 'a', 1)], &[]] {
+        assert_ne!(one, table(other));
+    }
+}
+
+/// Two keys of one hash are two keys: nobody can count on hashes that differ.
+#[test]
+fn keys_of_one_hash_are_told_apart() {
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+    struct Colliding(u64);
+    impl Hash for Colliding {
+        fn hash<H: core::hash::Hasher>(&self, _to: &mut H) {}
+    }
+    let mut rng = Rng::new(7);
+    let (mut table, mut plain) = (DotTable::new(), BTreeMap::<u64, Vec<Dot>>::new());
+    for step in 1..=3_000 {
+        let (key, dot) = (rng.below(100), Dot::new(replica(0), step));
+        let expected: CausalContext = plain.get(&key).into_iter().flatten().copied().collect();
+        match rng.below(4) {
+            0 => {
+                assert_eq!(table.remove(&Colliding(key)), expected);
+                plain.remove(&key);
+            }
+            1 if expected.is_empty() || rng.chance(10) => {
+                assert!(table.insert(dot, Colliding(key), step));
+                plain.entry(key).or_default().push(dot);
+            }
+            _ => {
+                assert_eq!(table.write(dot, &Colliding(key), step), expected);
+                plain.insert(key, Vec::from([dot]));
+            }
+        }
+        let other = rng.below(100);
+        let found: CausalContext = table.get(&Colliding(other)).into_iter().map(|(dot, _value)| dot).collect();
+        assert_eq!(found, plain.get(&other).into_iter().flatten().copied().collect::<CausalContext>(), "step {step}");
+        assert_eq!(table.contains_key(&Colliding(other)), plain.contains_key(&other));
+    }
 }
 
 /// Long enough for what happens once in many thousand operations: an index that is full of what was removed, lanes of holes, dots that
