@@ -223,7 +223,9 @@ fn tables_are_equal_if_each_entry_is() {
     };
     let one = table(&[(1, 'a', 1), (2, 'b', 2)]);
     assert_eq!(one, table(&[(2, 'b', 2), (1, 'a', 1)]));
-    for other in [&[(1, 'a', 1), (2, 'b', 3)][..], &[(1, 'a', 1), (2, 'c', 2)], &[(1, 'a', 1), (3, 'b', 2)], &[(1, 'a', 1)], &[]] {
+    for other in
+        [&[(1, 'a', 1), (2, 'b', 3)][..], &[(1, 'a', 1), (2, 'c', 2)], &[(1, 'a', 1), (3, 'b', 2)], &[(1, 'a', 1)], &[]]
+    {
         assert_ne!(one, table(other));
     }
 }
