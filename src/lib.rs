@@ -38,8 +38,8 @@
 //!
 //! # Features
 //!
-//! `redb` (default): durable files. `std` (by `redb`): the store. `stream`: a watch is a `Stream`. `proptest`: strategies for states and
-//! histories of CRDTs. `sim`: the oracle. Minimum Rust: 1.95.
+//! `redb` (default): durable files. `std` (by `redb`): the store. `replication`: the engine that keeps stores in step. `stream`: a watch is
+//! a `Stream`. `proptest`: strategies for states and histories of CRDTs. `sim`: the oracle, and a simulated network. Minimum Rust: 1.95.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -53,6 +53,8 @@ pub mod kv;
 pub mod laws;
 #[cfg(feature = "proptest")]
 pub mod proptest;
+#[cfg(feature = "replication")]
+pub mod replication;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "std")]

@@ -6,6 +6,7 @@
 //! | [`Dot`] | one event: a replica, and the number of the event at that replica |
 //! | [`VersionVector`] | "I have every event of `r` up to `n`", for each `r`; no exceptions |
 //! | [`CausalContext`] | any set of events: a vector, and intervals beyond it |
+//! | [`Transaction`] | events of a replica that come together or not at all, and what must be there before them |
 //! | [`Hlc`] | a time stamp that follows causality and stays near the wall clock |
 //!
 //! Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), section 7 (dots and causal contexts);
@@ -15,6 +16,7 @@ mod context;
 mod dot;
 mod hlc;
 mod replica;
+mod transaction;
 mod version_vector;
 
 pub use context::CausalContext;
@@ -22,4 +24,7 @@ pub(crate) use context::Intervals;
 pub use dot::{Dot, SEQ_MAX};
 pub use hlc::Hlc;
 pub use replica::ReplicaId;
+pub use transaction::Transaction;
+#[cfg(feature = "std")]
+pub(crate) use transaction::{read_place, read_seq};
 pub use version_vector::VersionVector;

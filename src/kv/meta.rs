@@ -305,6 +305,13 @@ impl Meta {
         }
     }
 
+    /// Stands for the version, in 64 bits.
+    #[cfg(feature = "replication")]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is one")]
+    pub(crate) const fn version_digest(&self) -> u64 {
+        self.vector_digest as u64
+    }
+
     pub(crate) fn version(&self) -> VersionVector {
         self.replicas().map(|(id, _index, progress)| (id, progress.seq)).collect()
     }

@@ -21,6 +21,8 @@
     reason = "the sealed traits name types of the inside; nobody outside can call or implement them"
 )]
 
+#[cfg(feature = "replication")]
+mod attached;
 #[cfg(feature = "redb")]
 mod backup;
 mod check;
@@ -33,6 +35,7 @@ mod dots;
 mod dynamic;
 mod error;
 mod extract;
+mod feed;
 mod file;
 mod identity;
 mod inspect;
@@ -62,6 +65,8 @@ mod tests;
 mod tx;
 mod watch;
 
+#[cfg(feature = "replication")]
+pub use attached::Attached;
 pub use delta::Delta;
 pub use digest::Digest;
 pub use dynamic::Dynamic;

@@ -23,10 +23,12 @@ use crate::storage::{Backend, Read};
 
 use super::commit::Commit;
 use super::error::{Error, Result};
+use super::feed::Feeds;
 use super::file::{Durability, File, Ticket};
 use super::identity::Events;
 use super::meta::{Meta, Tables};
 use super::mutant::{self, Mutant};
+use super::push::Draft;
 use super::retention::{self, Ride, Sweep};
 use super::row::Row;
 use super::stage;
@@ -79,6 +81,15 @@ pub(crate) struct WriterState {
     pub(crate) sweep: Option<Sweep>,
 }
 
+/// A commit that nobody has been told of.
+#[derive(Debug)]
+struct Untold {
+    ticket: Ticket,
+    changed: Changed,
+    /// If it is one of this replica's own, and somebody passes it on.
+    own: Option<Arc<Draft>>,
+}
+
 /// One space of a file.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -93,7 +104,9 @@ pub(crate) struct Space {
     /// Who is told of each commit. A watcher holds this, and not the space.
     pub(crate) watchers: Arc<Watchers>,
     /// Commits that watchers are to be told of, in their order, as soon as they are durable.
-    untold: Mutex<VecDeque<(Ticket, Changed)>>,
+    untold: Mutex<VecDeque<Untold>>,
+    /// Who passes on what is committed.
+    pub(crate) feeds: Feeds,
     /// Held by who tells, so that two do not swap the order.
     telling: Mutex<()>,
     /// Stamps seen that were beyond the drift limit.
@@ -120,6 +133,7 @@ impl Space {
             owner: Mutex::new(None),
             watchers,
             untold: Mutex::default(),
+            feeds: Feeds::default(),
             telling: Mutex::default(),
             stamps_ahead: AtomicU64::new(0),
             events: file.events_of(name),
@@ -225,32 +239,36 @@ impl Space {
 
 impl Space {
     /// Tells watchers of a commit, once it is durable. Of the writer that holds the lock.
-    fn will_tell(&self, ticket: Ticket, mut changed: Changed) {
+    fn will_tell(&self, ticket: Ticket, mut changed: Changed, own: Option<Arc<Draft>>) {
         /// Commits that may wait for one fsync with the keys that they changed: the memory for those is bounded.
         const WITH_KEYS_MAX: usize = 256;
         let mut untold = self.untold.lock();
         if untold.len() >= WITH_KEYS_MAX {
             changed.keys = None;
         }
-        untold.push_back((ticket, changed));
+        untold.push_back(Untold { ticket, changed, own });
     }
 
-    /// Tells watchers of what has become durable, in the order of the commits.
+    /// Tells watchers and feeds of what has become durable, in the order of the commits.
     fn tell(&self) {
         let in_order = self.telling.lock();
-        let mut wakes = Vec::new();
+        let (mut wakes, mut feeds) = (Vec::new(), Vec::new());
         loop {
             let mut untold = self.untold.lock();
-            if !untold.front().is_some_and(|(ticket, _changed)| self.file.is_settled(*ticket)) {
+            if !untold.front().is_some_and(|next| self.file.is_settled(next.ticket)) {
                 break;
             }
-            let Some((_ticket, changed)) = untold.pop_front() else { break };
+            let Some(Untold { changed, own, .. }) = untold.pop_front() else { break };
             drop(untold);
             wakes.push(self.watchers.notify(&changed));
+            if self.feeds.are_there() {
+                feeds.extend(self.feeds.tell(own.and_then(|draft| draft.encode()).as_ref()));
+            }
         }
         drop(in_order);
         // Not below a lock: wakers do what they like.
         wakes.into_iter().for_each(Wake::wake);
+        feeds.into_iter().for_each(|wake| wake());
     }
 }
 
@@ -268,7 +286,17 @@ pub(crate) struct WriterGuard {
 
 impl WriterGuard {
     /// Applies a commit and shows it to readers. It is acknowledged by [`settle`](Self::settle).
-    pub(crate) fn apply(&mut self, mut commit: Commit, durability: Durability) -> Result<(Arc<Meta>, Ticket)> {
+    pub(crate) fn apply(&mut self, commit: Commit, durability: Durability) -> Result<(Arc<Meta>, Ticket)> {
+        self.apply_own(commit, durability, |_meta| None)
+    }
+
+    /// As [`apply`](Self::apply), of a transaction of this replica's own, which feeds are given.
+    pub(crate) fn apply_own(
+        &mut self,
+        mut commit: Commit,
+        durability: Durability,
+        draft: impl FnOnce(&Meta) -> Option<Arc<Draft>>,
+    ) -> Result<(Arc<Meta>, Ticket)> {
         let space = &self.space;
         retention::ride(space, &mut self.state, &mut commit)?;
         let (writes, meta, changed) = commit.finish();
@@ -286,7 +314,7 @@ impl WriterGuard {
         *space.published.write() = Arc::clone(&meta);
         steps::at(Step::Published);
         if !mutant::is(Mutant::WatchOutsideCommitOrder) {
-            space.will_tell(ticket, changed);
+            space.will_tell(ticket, changed, draft(&meta));
         }
         Ok((meta, ticket))
     }
@@ -348,7 +376,7 @@ impl WriterGuard {
         })?;
         let meta = Arc::new(meta);
         *space.published.write() = Arc::clone(&meta);
-        space.will_tell(ticket, changed);
+        space.will_tell(ticket, changed, None);
         self.settle(ticket)?;
         Ok((meta, rows))
     }

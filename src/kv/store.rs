@@ -597,6 +597,14 @@ impl Store {
         push::apply(&self.space, pushed.as_ref())
     }
 
+    /// Attaches the store to an [`Engine`](crate::replication::Engine). `wake` is called, from the thread of whoever commits, when
+    /// there is something to pass on: tell the engine [`Input::Changed`](crate::replication::Input::Changed), and do no more in it.
+    #[cfg(feature = "replication")]
+    #[must_use]
+    pub fn attach(&self, wake: impl Fn() + Send + Sync + 'static) -> super::Attached {
+        super::Attached::new(&self.space, Arc::new(wake))
+    }
+
     /// Says that a replica will write no more: its last event is `seq`. A hint to all, which costs them fewer bytes in each exchange; a
     /// replica that writes all the same just does. Nothing is forgotten.
     ///

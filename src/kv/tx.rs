@@ -22,7 +22,7 @@ use super::overlay::Overlay;
 use super::path::Spot;
 use super::place::handles;
 use super::place::sealed::{Reads, Writes};
-use super::push::{self, Pushed};
+use super::push::{Draft, Pushed};
 use super::row::Row;
 use super::scan::Scan;
 use super::space::{Space, WriterGuard};
@@ -168,7 +168,9 @@ impl Tx {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_and_push(self) -> Result<Option<Pushed>> {
-        Ok(self.finish(true)?.1.and_then(push::Draft::encode))
+        let space = self.guard.space.id;
+        let transaction = self.finish(true)?.1.and_then(|draft| draft.encode());
+        Ok(transaction.map(|transaction| Pushed::new(space, &transaction)))
     }
 
     fn refuse_if_half_done(&self) -> Result<()> {
@@ -184,27 +186,35 @@ impl Tx {
     }
 
     /// The state after the commit, and with `push` the transaction itself.
-    pub(crate) fn finish(self, push: bool) -> Result<(Arc<Meta>, Option<push::Draft>)> {
+    pub(crate) fn finish(self, push: bool) -> Result<(Arc<Meta>, Option<Arc<Draft>>)> {
         self.refuse_if_half_done()?;
-        // What a peer may have, a crash must not take back.
-        let durability = if push { Durability::Immediate } else { self.durability.get() };
+        let asked = if push { Durability::Immediate } else { self.durability.get() };
         let Self { overlay, mut guard, .. } = self;
+        // What a peer may have, a crash must not take back: what is not durable at once, a feed only hears that there is something.
+        let push = push || (guard.space.feeds.are_there() && asked == Durability::Immediate);
         let before = guard.space.meta()?;
         let Some((commit, rows)) = overlay.into_inner().into_commit(push)? else {
             return Ok((before, None));
         };
-        let (meta, ticket) = guard.apply(commit, durability)?;
-        let own = |meta: &Meta| meta.me.map_or(0, |me| meta.seq(me));
-        if own(&meta) == own(&before) {
-            // Local keys alone: what the next pushed transaction depends on came since the last one that had events.
-            guard.settle(ticket)?;
-            return Ok((meta, None));
+        let last_own = guard.state.last_own.clone();
+        let mut draft = None;
+        let (meta, ticket) = guard.apply_own(commit, asked, |after| {
+            // Local keys alone have no event.
+            let is_event = push && own(after) > own(&before);
+            draft = is_event.then(|| Arc::new(Draft::new(&before, after, last_own.as_deref(), rows)));
+            draft.clone()
+        })?;
+        if own(&meta) > own(&before) {
+            guard.state.last_own = Some(Arc::clone(&meta));
         }
-        let last_own = guard.state.last_own.replace(Arc::clone(&meta));
-        let draft = push.then(|| push::Draft::new(guard.space.id, &before, &meta, last_own.as_deref(), rows));
         guard.settle(ticket)?;
         Ok((meta, draft))
     }
+}
+
+/// The number of this replica's last event.
+fn own(meta: &Meta) -> u64 {
+    meta.me.map_or(0, |me| meta.seq(me))
 }
 
 impl fmt::Debug for Tx {

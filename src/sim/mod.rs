@@ -74,6 +74,7 @@ mod history;
 #[cfg(test)]
 mod mutants;
 mod naive;
+mod net;
 mod op;
 mod oracle;
 mod plan;
@@ -91,6 +92,7 @@ pub use disk::{Disk, Room, SECTOR, Syncs};
 pub use exhaustive::{Exhaustive, Explored};
 pub use history::{Failure, Runner};
 pub use naive::{Defect, Naive, NaiveBatch, NaivePushed, NaiveSeen};
+pub use net::{Cluster, ClusterFailure, Faults, Happened, NetCounts, Network};
 pub use op::Op;
 pub use oracle::{At, Cut, Oracle, REPLICAS_MAX, Reading};
 pub use plan::{Plan, Step};

@@ -188,6 +188,18 @@ impl Oracle {
             && self.replicas.iter().zip(seqs()).all(|(id, seq)| version.get(*id) == seq)
     }
 
+    /// The transactions of a version; `None`: it has a part of one, or events of somebody else.
+    #[must_use]
+    pub fn cut_at(&self, version: &VersionVector) -> Option<Cut> {
+        let mut cut = Cut::default();
+        for (id, seq) in version.iter() {
+            let replica = self.replicas.iter().position(|known| *known == id)?;
+            let no = self.logs[replica].binary_search_by_key(&seq, |transaction| transaction.last).ok()?;
+            cut = cut.with(At { replica, no: u32::try_from(no).ok()? });
+        }
+        Some(cut)
+    }
+
     /// What a read at the cut sees, to write over it later.
     #[must_use]
     pub fn read_to_set_over(&self, cell: CellId, cut: &Cut) -> Reading {

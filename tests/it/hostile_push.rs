@@ -25,8 +25,19 @@ impl Transaction {
         to.u64(lo);
         let mut this = Self { to };
         this.dots(deps);
-        this.to.u64(rows);
+        this.to.u64(rows << 1);
         this
+    }
+
+    /// With room for one row, of which it says that it has a stamp.
+    fn stamped(mut self, stamp: &[u8]) -> Self {
+        let without = self.to.len() - 1;
+        let mut bytes = std::mem::take(&mut self.to).into_vec();
+        bytes.truncate(without);
+        self.to.raw(&bytes);
+        self.to.u64(1 << 1 | 1);
+        self.to.raw(stamp);
+        self
     }
 
     fn row(mut self, path: &[u8], payload: Option<&[u8]>, dropped: &[WireDot]) -> Self {
@@ -88,13 +99,15 @@ fn a_transaction_against_the_rules_is_malformed() {
         ("an event above 2^63", one(SEQ_MAX + 1, 1).row(&a, value, &[]).end()),
         ("an end above 2^63", one(SEQ_MAX, 2).row(&a, value, &[]).row(&b, value, &[]).end()),
         ("2^32 rows", Transaction::new(&[1], 0, 4, &[], 1 << 32).end()),
-        ("2^64 - 1 rows", Transaction::new(&[1], 0, 4, &[], u64::MAX).end()),
+        ("2^63 - 1 rows", Transaction::new(&[1], 0, 4, &[], u64::MAX >> 1).end()),
+        ("a stamp that it does not have", one(4, 1).raw(&[0, len]).raw(&a).raw(&[3, 1, 0, 0]).end()),
+        ("a stamp that is cut", Transaction::new(&[1], 0, 4, &[], 0).stamped(&[0; 7]).end()),
         ("more rows than it says", one(4, 1).row(&a, value, &[]).row(&b, value, &[]).end()),
         ("fewer rows than it says", one(4, 2).row(&a, value, &[]).end()),
         ("rows out of order", one(4, 2).row(&b, value, &[]).row(&a, value, &[]).end()),
         ("a row twice", one(4, 2).row(&a, value, &[]).row(&a, None, &[]).end()),
         ("a path that is none", one(4, 1).row(b"nonsense", value, &[]).end()),
-        ("neither a write nor a delete", one(4, 1).raw(&[0, len]).raw(&a).raw(&[3, 0]).end()),
+        ("neither a write nor a delete", one(4, 1).raw(&[0, len]).raw(&a).raw(&[4, 0]).end()),
         ("an origin that it does not name", Transaction::new(&[1], 1, 4, &[], 1).row(&a, value, &[]).end()),
         ("replicas out of order", Transaction::new(&[2, 1], 0, 4, &[], 1).row(&a, value, &[]).end()),
         ("a replica twice", Transaction::new(&[1, 1], 0, 4, &[], 1).row(&a, value, &[]).end()),

@@ -141,6 +141,11 @@ impl Head {
         self.replicas.iter().map(|replica| (replica.id, replica.base)).collect()
     }
 
+    /// What the sender has.
+    pub(crate) fn version(&self) -> VersionVector {
+        self.replicas.iter().map(|replica| (replica.id, replica.version)).collect()
+    }
+
     /// Whether a store has exactly the sender's version.
     pub(crate) fn is_version_of(&self, meta: &Meta) -> bool {
         let is_seen = |replica: &WireReplica| meta.index(replica.id).is_some_and(|index| meta.seq(index) == replica.version);

@@ -58,6 +58,8 @@ pub struct Merged {
     /// Whether the sender, at the very version that this store has now, holds other contents
     /// ([`StoreEvent::Diverged`]).
     pub diverged: bool,
+    /// What the sender had seen, as far as what came tells.
+    pub sender: VersionVector,
     /// What this store has seen now.
     pub version: VersionVector,
 }
@@ -173,12 +175,13 @@ fn join<F: Frames>(space: &Arc<Space>, head: &Head, frames: &impl Fn() -> F, mut
     let (conflicts, conflicts_total) = merge.conflicts.into_list();
     let (below_floor, version) = (head.below_floor, meta.version());
     let diverged = has_diverged(space, &meta, head);
-    Ok(Merged { changed: true, rows, conflicts, conflicts_total, below_floor, diverged, version })
+    Ok(Merged { changed: true, rows, conflicts, conflicts_total, below_floor, diverged, sender: head.version(), version })
 }
 
 fn nothing_new(space: &Space, meta: &Meta, head: &Head) -> Merged {
     let (below_floor, version, diverged) = (head.below_floor, meta.version(), has_diverged(space, meta, head));
-    Merged { changed: false, rows: 0, conflicts: Vec::new(), conflicts_total: 0, below_floor, diverged, version }
+    let sender = head.version();
+    Merged { changed: false, rows: 0, conflicts: Vec::new(), conflicts_total: 0, below_floor, diverged, sender, version }
 }
 
 /// Whether a peer of the same version has other contents.

@@ -1,0 +1,100 @@
+//! A store as the replication engine sees it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::causal::{Transaction, VersionVector};
+use crate::replication::{Applied, Fault, Joined, News, Replica, Spool, Summary};
+
+use super::digest::Digest;
+use super::error::{Error, Result};
+use super::extract;
+use super::feed::{Feed, FeedWaker};
+use super::identity;
+use super::merge;
+use super::push;
+use super::space::Space;
+
+/// A store that an [`Engine`](crate::replication::Engine) replicates. From [`Store::attach`](super::Store::attach).
+///
+/// As long as it is there, each transaction is noted as given away in its own commit.
+pub struct Attached {
+    space: Arc<Space>,
+    feed: Feed,
+}
+
+impl Attached {
+    pub(crate) fn new(space: &Arc<Space>, wake: FeedWaker) -> Self {
+        Self { space: Arc::clone(space), feed: Feed::new(space, wake) }
+    }
+}
+
+impl Replica for Attached {
+    fn space(&self) -> [u8; 16] {
+        self.space.id.to_bytes()
+    }
+
+    fn summary(&mut self) -> Result<Summary, Fault> {
+        let view = identity::view_to_emit(&self.space, &VersionVector::new()).map_err(fault)?;
+        let meta = &view.meta;
+        Ok(Summary {
+            replica: self.space.own_id(meta),
+            version: meta.version(),
+            version_digest: meta.version_digest(),
+            state_digest: Digest::of(meta).to_bytes(),
+        })
+    }
+
+    fn news(&mut self) -> Result<News, Fault> {
+        self.space.file.refuse_if_closed().map_err(fault)?;
+        let news = self.feed.take();
+        Ok(News { transactions: news.transactions, moved: news.moved })
+    }
+
+    fn answer(&mut self, base: &VersionVector, to: &mut Spool) -> Result<(), Fault> {
+        let view = identity::view_to_emit(&self.space, base).map_err(fault)?;
+        let memory = self.space.file.settings.delta_memory;
+        extract::write_delta(&view, self.space.id, base, memory, to).map_err(fault)?;
+        Ok(())
+    }
+
+    fn merge(&mut self, from: &mut Spool) -> Result<Joined, Fault> {
+        let from = from.reader().map_err(|error| Fault::Failed(error.to_string()))?;
+        let merged = merge::merge_from(&self.space, from).map_err(fault)?;
+        Ok(Joined { changed: merged.changed, sender: merged.sender })
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<Applied, Fault> {
+        Ok(match push::apply_transaction(&self.space, transaction).map_err(fault)? {
+            push::Applied::Merged(_) => Applied::Merged,
+            push::Applied::Covered => Applied::Covered,
+            push::Applied::Waits { need } => Applied::Waits { need },
+        })
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("space", &self.space.name).finish_non_exhaustive()
+    }
+}
+
+/// Whose fault an error is.
+fn fault(error: Error) -> Fault {
+    match error {
+        Error::Behind { .. } => Fault::Behind,
+        Error::Malformed { .. } | Error::WrongSpace { .. } | Error::TooLarge { .. } => Fault::Malformed(error.to_string()),
+        Error::ReadOnly | Error::Refused(_) | Error::WouldDeadlock => Fault::Refused(error.to_string()),
+        Error::Decode { .. }
+        | Error::Encode { .. }
+        | Error::Corrupt { .. }
+        | Error::Damaged { .. }
+        | Error::NewerFormat { .. }
+        | Error::Overflow { .. }
+        | Error::Locked
+        | Error::Closed
+        | Error::SyncFailed { .. }
+        | Error::Transfer { .. }
+        | Error::Io(_) => Fault::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,122 @@
+//! What is missing at a peer, when it asks.
+
+use crate::causal::VersionVector;
+use crate::replication::config::Moment;
+use crate::replication::io::{PeerId, Space};
+use crate::replication::message::{AnswerId, Batch, ByeCode, Message, Pull};
+use crate::replication::mutant::{self, Mutant};
+use crate::replication::replica::{Fault, Replica};
+use crate::replication::spool::Spool;
+
+use super::session::Answering;
+use super::{Engine, Timer};
+
+/// An answer that was cut short: who asked may come back for the rest, over another link.
+#[derive(Debug)]
+pub(super) struct Kept {
+    answer: AnswerId,
+    spool: Spool,
+    base: VersionVector,
+    version: VersionVector,
+    pub(super) until: Moment,
+}
+
+/// How many answers of a store are kept for those who may come back.
+const KEPT_MAX: usize = 4;
+
+impl<R: Replica> Engine<R> {
+    pub(super) fn hear_pull(&mut self, from: PeerId, space: Space, mut pull: Pull) {
+        if !self.refresh(space) {
+            return;
+        }
+        let Some(session) = self.session(from, space) else { return };
+        if session.answered == Some(pull.id) {
+            return;
+        }
+        session.answered = Some(pull.id);
+        session.is_eager |= pull.is_graft;
+        if mutant::is(Mutant::SentBelieved) {
+            pull.base.join(&session.sent);
+        }
+        // Its own word, which counts more than what was sent: that may be lost.
+        session.theirs.clone_from(&pull.base);
+        session.sent.clone_from(&pull.base);
+        let before = session.answering.take();
+        match self.answer(space, &pull, before) {
+            Ok(Some(answering)) => {
+                if let Some(session) = self.session(from, space) {
+                    session.sent.join(&answering.version);
+                    session.answering = Some(answering);
+                }
+            }
+            Ok(None) => {
+                let nothing = Batch { pull: pull.id, answer: 0, offset: 0, is_last: true, bytes: bytes::Bytes::new() };
+                self.say(from, space, Message::Batch(nothing));
+            }
+            Err(Fault::Malformed(why)) => return self.cut_off(from, ByeCode::Malformed, why),
+            Err(fault) => return self.trouble(space, fault),
+        }
+        let Some(local) = self.stores.get(&space) else { return };
+        let has_more = !local.summary.version.covers(&pull.base);
+        let now = self.now;
+        let Some(session) = self.session(from, space) else { return };
+        if has_more {
+            session.ask_by(now);
+            self.repair_at(space, now);
+        } else {
+            // It was different since it had less.
+            session.differs = None;
+        }
+    }
+
+    /// `None`: there is nothing that it lacks.
+    fn answer(&mut self, space: Space, pull: &Pull, before: Option<Answering>) -> Result<Option<Answering>, Fault> {
+        let memory = self.config.answer_memory;
+        let (known, offset) = pull.resume.map_or((None, 0), |(answer, offset)| (Some(answer), offset));
+        // Pieces of it were lost, or the request was.
+        let is_again = |before: &Answering| match known {
+            Some(answer) => before.answer == answer && offset <= before.spool.len(),
+            None => before.base == pull.base,
+        };
+        if let Some(before) = before.filter(is_again) {
+            return Ok(Some(Answering { pull: pull.id, offset, ..before }));
+        }
+        let Some(local) = self.stores.get_mut(&space) else { return Ok(None) };
+        if let Some((answer, offset)) = pull.resume
+            && let Some(place) = local.kept.iter().position(|kept| kept.answer == answer && offset <= kept.spool.len())
+            && let Some(kept) = local.kept.remove(place)
+        {
+            return Ok(Some(Answering {
+                pull: pull.id,
+                answer,
+                spool: kept.spool,
+                offset,
+                base: kept.base,
+                version: kept.version,
+            }));
+        }
+        if pull.base.covers(&local.summary.version) {
+            return Ok(None);
+        }
+        let mut spool = Spool::new(memory);
+        local.replica.answer(&pull.base, &mut spool)?;
+        // The request may have told that this replica is a copy, which then has a new id. And there may be more by now.
+        local.is_stale = true;
+        let answer = self.jitter.next_u64();
+        let version = if self.refresh(space) { self.version(space).cloned().unwrap_or_default() } else { VersionVector::new() };
+        Ok(Some(Answering { pull: pull.id, answer, spool, offset: 0, base: pull.base.clone(), version }))
+    }
+
+    pub(super) fn keep_answer(&mut self, space: Space, answering: Answering, until: Moment) {
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        let Answering { answer, spool, base, version, .. } = answering;
+        if spool.len() <= self.config.frame_bytes as u64 {
+            return;
+        }
+        local.kept.push_back(Kept { answer, spool, base, version, until });
+        if local.kept.len() > KEPT_MAX {
+            local.kept.pop_front();
+        }
+        self.timers.set_by(Timer::Forget(space), until);
+    }
+}

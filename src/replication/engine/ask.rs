@@ -1,0 +1,304 @@
+//! What is missing here: who is asked for it, and what comes of that.
+//!
+//! One peer is asked at a time, for each store: an answer mostly has what others would send, too. Who does not answer is left for a
+//! while, and another one asked.
+
+use crate::causal::VersionVector;
+use crate::replication::config::Moment;
+use crate::replication::io::{Access, PeerId, Space};
+use crate::replication::message::{AnswerId, Batch, ByeCode, Message, Pull};
+use crate::replication::replica::{Fault, Replica};
+
+use super::session::{Asking, Incoming, Session};
+use super::{Engine, Timer};
+
+/// An answer that was cut short: the one who gave it may have kept the rest.
+#[derive(Debug)]
+pub(super) struct Partial {
+    answer: AnswerId,
+    incoming: Incoming,
+    until: Moment,
+}
+
+/// How often a store may find that an answer starts beyond what it has, before the peer is left for a while.
+const BEHIND_MAX: u32 = 3;
+
+impl<R: Replica> Engine<R> {
+    /// Asks somebody, if something is missing and nobody is asked.
+    pub(super) fn repair(&mut self, space: Space) {
+        if !self.refresh(space) {
+            return;
+        }
+        let now = self.now;
+        let Some(local) = self.stores.get(&space).filter(|local| !local.takes_nothing && local.asked.is_none()) else { return };
+        let here = &local.summary;
+        let (mut candidates, mut soonest) = (Vec::new(), None::<Moment>);
+        for (id, peer) in &mut self.peers {
+            let Some(session) = peer.sessions.get_mut(&space).filter(|session| session.is_met) else { continue };
+            if session.differs == Some(here.version_digest) {
+                session.differs = None;
+            }
+            let has_more = session.differs.is_some() || !here.version.covers(&session.theirs) || local.waiting.has_from(*id);
+            if peer.link.access == Access::Reader || !has_more {
+                session.ask_at = None;
+                continue;
+            }
+            let Some(at) = session.ask_at.map(|at| at.max(session.not_before)) else { continue };
+            if at <= now {
+                candidates.push(*id);
+            } else {
+                soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
+            }
+        }
+        let index = usize::try_from(self.jitter.below(candidates.len() as u64)).unwrap_or_default();
+        if let Some(peer) = candidates.get(index) {
+            self.ask(*peer, space);
+        } else if let Some(at) = soonest {
+            self.repair_at(space, at);
+        }
+    }
+
+    fn ask(&mut self, to: PeerId, space: Space) {
+        let (now, memory) = (self.now, self.config.answer_memory);
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        let Some(session) = self.peers.get_mut(&to).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
+        let partial = local.partial.take().filter(|partial| partial.until > now);
+        let resume = partial.as_ref().map(|partial| (partial.answer, partial.incoming.spool.len()));
+        let incoming = partial.map_or_else(|| Incoming::new(memory), |partial| partial.incoming);
+        local.asked = Some(to);
+        local.next_pull += 1;
+        let (first, had) = (local.next_pull, incoming.spool.len());
+        session.asking = Some(Asking { first, pull: first, in_vain: 0, had, incoming });
+        // What is missing was only offered: from now on it should come by itself.
+        let is_graft = !session.is_eager;
+        session.is_eager = true;
+        let pull = Pull { id: local.next_pull, is_graft, resume, base: local.summary.version.clone() };
+        self.say(to, space, Message::Pull(pull));
+        self.wait_for_answer(to, space);
+    }
+
+    /// On an ordered link a pause means that the peer is busy; otherwise, that something was lost.
+    fn wait_for_answer(&mut self, from: PeerId, space: Space) {
+        let (most, least) = (self.config.answer_timeout, self.config.graft_after);
+        let Some(peer) = self.peers.get(&from) else { return };
+        let in_vain = peer.sessions.get(&space).and_then(|session| session.asking.as_ref()).map_or(0, |asking| asking.in_vain);
+        let after = if peer.link.is_ordered { most } else { least.saturating_mul(1 << in_vain.min(10)).min(most) };
+        self.timers.set(Timer::Answer(from, space), self.now + after);
+    }
+
+    /// A piece of an answer.
+    pub(super) fn hear_batch(&mut self, from: PeerId, space: Space, batch: Batch) {
+        let (bytes_max, memory) = (self.config.answer_bytes_max, self.config.answer_memory);
+        let Some(session) = self.session(from, space) else { return };
+        // An answer to an earlier question, which was given up.
+        let Some(asking) = session.asking.as_mut().filter(|asking| (asking.first..=asking.pull).contains(&batch.pull)) else {
+            return;
+        };
+        if asking.incoming.answer != Some(batch.answer) {
+            if asking.incoming.answer.is_some() && batch.offset > 0 {
+                return;
+            }
+            asking.incoming = Incoming::new(memory);
+            asking.incoming.answer = Some(batch.answer);
+        }
+        let taken = match asking.incoming.take(batch) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.answer_failed(from, space);
+                return self.trouble(space, Fault::Refused(format!("a temporary file failed: {error}")));
+            }
+        };
+        let is_too_long = asking.incoming.spool.len() > bytes_max;
+        let is_whole = asking.incoming.end == Some(asking.incoming.spool.len());
+        if is_too_long {
+            return self.cut_off(from, ByeCode::TooMuch, format!("an answer of more than {bytes_max} bytes"));
+        }
+        if is_whole {
+            self.answer_is_whole(from, space);
+        } else if taken {
+            self.wait_for_answer(from, space);
+        }
+    }
+
+    fn answer_is_whole(&mut self, from: PeerId, space: Space) {
+        self.timers.clear(&Timer::Answer(from, space));
+        let Some(asking) = self.session(from, space).and_then(|session| session.asking.take()) else { return };
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        local.asked = None;
+        let mut spool = asking.incoming.spool;
+        let joined = if spool.is_empty() { Ok(None) } else { local.replica.merge(&mut spool).map(Some) };
+        drop(spool);
+        local.is_stale = true;
+        match joined {
+            Ok(joined) => {
+                if !self.refresh(space) {
+                    return;
+                }
+                self.learn(from, space, joined.as_ref().map(|joined| &joined.sender));
+                if joined.is_some_and(|joined| joined.changed) {
+                    self.moved(space, Some(from));
+                    self.try_waiting(space);
+                }
+            }
+            Err(Fault::Behind) => {
+                if let Some(session) = self.session(from, space) {
+                    session.ask_by(Moment::default());
+                    session.failures += 1;
+                    if session.failures >= BEHIND_MAX {
+                        self.back_off(from, space);
+                    }
+                }
+            }
+            Err(Fault::Malformed(why)) => self.cut_off(from, ByeCode::Malformed, why),
+            Err(fault @ Fault::Refused(_)) => {
+                local.takes_nothing = true;
+                self.trouble(space, fault);
+            }
+            Err(fault @ Fault::Failed(_)) => self.trouble(space, fault),
+        }
+        self.repair_at(space, self.now);
+    }
+
+    /// A peer has given all that it has: `sender`, or nothing more than what is here.
+    fn learn(&mut self, from: PeerId, space: Space, sender: Option<&VersionVector>) {
+        let Some(local) = self.stores.get(&space) else { return };
+        let here = &local.summary.version;
+        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
+        // What it has said before and does not have counts no longer.
+        session.theirs = match sender {
+            Some(sender) => sender.clone(),
+            None => session.theirs.iter().map(|(id, seq)| (id, seq.min(here.get(id)))).collect(),
+        };
+        session.sent.join(&session.theirs);
+        session.differs = None;
+        session.ask_at = None;
+        session.failures = 0;
+    }
+
+    /// An answer makes no progress: what was lost is asked for again, a few times.
+    pub(super) fn answer_is_late(&mut self, from: PeerId, space: Space) {
+        const IN_VAIN_MAX: u32 = 5;
+        let is_ordered = self.peers.get(&from).is_none_or(|peer| peer.link.is_ordered);
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
+        let Some(asking) = session.asking.as_mut() else { return };
+        let here = asking.incoming.spool.len();
+        asking.in_vain = if here > asking.had { 0 } else { asking.in_vain + 1 };
+        if is_ordered || asking.in_vain > IN_VAIN_MAX {
+            return self.answer_failed(from, space);
+        }
+        local.next_pull += 1;
+        (asking.pull, asking.had) = (local.next_pull, here);
+        let resume = asking.incoming.answer.map(|answer| (answer, here));
+        let pull = Pull { id: local.next_pull, is_graft: false, resume, base: local.summary.version.clone() };
+        self.say(from, space, Message::Pull(pull));
+        self.wait_for_answer(from, space);
+    }
+
+    fn answer_failed(&mut self, from: PeerId, space: Space) {
+        self.timers.clear(&Timer::Answer(from, space));
+        let until = self.now + self.config.resume_within;
+        let Some(session) = self.session(from, space) else { return };
+        let Some(asking) = session.asking.take() else { return };
+        session.ask_by(Moment::default());
+        session.failures += 1;
+        self.back_off(from, space);
+        self.cut_short(space, asking.incoming, until);
+        self.repair_at(space, self.now);
+    }
+
+    /// Keeps what has come, for a request that goes on with it.
+    fn cut_short(&mut self, space: Space, incoming: Incoming, until: Moment) {
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        local.asked = None;
+        if let Some(answer) = incoming.answer.filter(|_any| !incoming.spool.is_empty()) {
+            local.partial = Some(Partial { answer, incoming, until });
+            self.timers.set(Timer::Forget(space), until);
+        }
+    }
+
+    fn back_off(&mut self, from: PeerId, space: Space) {
+        let most = self.config.retry_max;
+        let failures = self.session(from, space).map_or(0, |session| session.failures);
+        let pause = (most / 16).saturating_mul(1 << failures.saturating_sub(1).min(4)).min(most);
+        let pause = self.jitter.around(pause);
+        let now = self.now;
+        if let Some(session) = self.session(from, space) {
+            session.not_before = now + pause;
+        }
+    }
+
+    /// The link is gone: what was under way may go on over another one.
+    pub(super) fn keep_what_was_cut_short(&mut self, space: Space, session: Session) {
+        let until = self.now + self.config.resume_within;
+        if let Some(asking) = session.asking {
+            self.cut_short(space, asking.incoming, until);
+        }
+        if let Some(answering) = session.answering {
+            self.keep_answer(space, answering, until);
+        }
+    }
+
+    pub(super) fn forget_kept(&mut self, space: Space) {
+        let now = self.now;
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        local.partial = local.partial.take().filter(|partial| partial.until > now);
+        let next = local.kept.iter().map(|kept| kept.until).chain(local.partial.as_ref().map(|partial| partial.until));
+        let next = next.filter(|until| *until > now).min();
+        local.kept.retain(|kept| kept.until > now);
+        if let Some(next) = next {
+            self.timers.set(Timer::Forget(space), next);
+        }
+    }
+
+    /// The store has something new that was not pushed: others must ask for it.
+    pub(super) fn moved(&mut self, space: Space, from: Option<PeerId>) {
+        let (now, jitter) = (self.now, self.config.have_after / 8);
+        let mut at = Vec::new();
+        for (id, peer) in &mut self.peers {
+            let Some(session) = peer.sessions.get_mut(&space) else { continue };
+            let is_other = Some(*id) != from;
+            session.is_to_pull |= is_other;
+            at.push((*id, now + if is_other { jitter } else { self.config.have_after }));
+        }
+        for (peer, at) in at {
+            self.timers.set_by(Timer::Have(peer, space), at);
+        }
+    }
+}
+
+impl Incoming {
+    /// Early pieces that wait for those in front of them, in bytes.
+    const EARLY_MAX: usize = 1 << 20;
+
+    /// Takes a piece. Returns whether it is new.
+    fn take(&mut self, batch: Batch) -> std::io::Result<bool> {
+        use std::io::Write as _;
+        let here = self.spool.len();
+        let end = batch.offset.saturating_add(batch.bytes.len() as u64);
+        if batch.is_last {
+            self.end = Some(end);
+        }
+        if batch.offset > here {
+            let bytes = self.early_bytes + batch.bytes.len();
+            if bytes > Self::EARLY_MAX || self.early.contains_key(&batch.offset) {
+                return Ok(false);
+            }
+            self.early_bytes = bytes;
+            self.early.insert(batch.offset, batch.bytes);
+            return Ok(true);
+        }
+        if end <= here {
+            return Ok(false);
+        }
+        let skip = usize::try_from(here - batch.offset).unwrap_or(usize::MAX);
+        self.spool.write_all(batch.bytes.get(skip..).unwrap_or_default())?;
+        while let Some(entry) = self.early.first_entry().filter(|entry| *entry.key() <= self.spool.len()) {
+            let (offset, bytes) = entry.remove_entry();
+            self.early_bytes -= bytes.len();
+            let skip = usize::try_from(self.spool.len() - offset).unwrap_or(usize::MAX);
+            self.spool.write_all(bytes.get(skip..).unwrap_or_default())?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,137 @@
+//! How peers stand: at first, now and then, and again where they differ.
+//!
+//! ```text
+//! up ──▶ HELLO ──▶ same version, same contents     in step
+//!                  same version, other contents    diverged: say so
+//!                  another version                 ask, unless pushes are under way; then compare again a little later
+//! ```
+
+use std::time::Duration;
+
+use crate::replication::config::Moment;
+use crate::replication::io::{Access, Event, Output, PeerId, Space};
+use crate::replication::message::{Hello, Message};
+use crate::replication::mutant::{self, Mutant};
+use crate::replication::replica::Replica;
+
+use super::session::Session;
+use super::{Engine, Timer};
+
+/// A difference is put off this often while pushes are under way, which may explain it.
+const PUT_OFF_MAX: u32 = 3;
+
+/// The first HELLO is said again after this long if nothing comes back.
+const GREET_AGAIN: Duration = Duration::from_secs(1);
+
+impl<R: Replica> Engine<R> {
+    /// The first word to a peer.
+    pub(super) fn greet(&mut self, peer: PeerId, space: Space) {
+        let now = self.now;
+        let Some(link) = self.peers.get_mut(&peer) else { return };
+        link.sessions.insert(space, Session::new(now));
+        self.say_hello(peer, space, false);
+        let again = now + self.jitter.around(GREET_AGAIN);
+        self.timers.set(Timer::Exchange(peer, space), again);
+    }
+
+    /// It is time to compare, or to see whether the peer is still there.
+    pub(super) fn exchange(&mut self, peer: PeerId, space: Space) {
+        self.say_hello(peer, space, true);
+        self.exchange_later(peer, space);
+    }
+
+    fn exchange_later(&mut self, peer: PeerId, space: Space) {
+        let after = self.jitter.around(self.config.exchange_every);
+        self.timers.set(Timer::Exchange(peer, space), self.now + after);
+    }
+
+    fn say_hello(&mut self, peer: PeerId, space: Space, is_question: bool) {
+        if !self.refresh(space) {
+            return;
+        }
+        let Some(local) = self.stores.get(&space) else { return };
+        let is_reader = self.peers.get(&peer).is_some_and(|peer| peer.link.access == Access::Reader);
+        let hello = Hello {
+            replica: local.summary.replica,
+            is_question,
+            takes_nothing: local.takes_nothing || is_reader,
+            version_digest: local.summary.version_digest,
+            state_digest: local.summary.state_digest,
+        };
+        self.say(peer, space, Message::Hello(hello));
+    }
+
+    pub(super) fn hear_hello(&mut self, from: PeerId, space: Space, hello: &Hello) {
+        if !self.refresh(space) {
+            return;
+        }
+        if hello.is_question {
+            self.say_hello(from, space, false);
+        }
+        self.exchange_later(from, space);
+        let Some(local) = self.stores.get(&space) else { return };
+        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
+        let is_first = !session.is_met;
+        session.is_met = true;
+        session.replica = hello.replica;
+        session.takes_nothing = hello.takes_nothing;
+        if is_first {
+            self.ready.push_back(Output::Event(Event::Met { peer: from, space, replica: hello.replica }));
+        }
+        if hello.version_digest == local.summary.version_digest {
+            session.has_all(&local.summary.version);
+            session.told.join(&local.summary.version);
+            session.differs = None;
+            session.put_off = 0;
+            let theirs = (hello.version_digest, hello.state_digest);
+            if hello.state_digest != local.summary.state_digest {
+                session.is_in_step = false;
+                if session.diverged != Some(theirs) {
+                    session.diverged = Some(theirs);
+                    self.ready.push_back(Output::Event(Event::Diverged { peer: from, space }));
+                }
+            } else if !session.is_in_step {
+                session.is_in_step = true;
+                self.ready.push_back(Output::Event(Event::InStep { peer: from, space }));
+            }
+            return;
+        }
+        session.is_in_step = false;
+        if mutant::is(Mutant::HelloComparedOnce) && !is_first {
+            return;
+        }
+        session.differs = Some(hello.version_digest);
+        let quiet_from = session.last_push.map(|last| last + self.config.graft_after);
+        match quiet_from.filter(|quiet| *quiet > self.now && session.put_off < PUT_OFF_MAX) {
+            None => {
+                session.put_off = 0;
+                session.ask_by(self.now);
+                self.repair_at(space, self.now);
+            }
+            Some(quiet) => {
+                session.put_off += 1;
+                self.timers.set_by(Timer::Compare(from, space), quiet);
+            }
+        }
+    }
+
+    /// Pushes that were under way have arrived, or are lost.
+    pub(super) fn compare_again(&mut self, peer: PeerId, space: Space) {
+        if !self.refresh(space) {
+            return;
+        }
+        let Some(local) = self.stores.get(&space) else { return };
+        let now_same = local.summary.version_digest;
+        let Some(session) = self.session(peer, space) else { return };
+        if session.differs == Some(now_same) {
+            session.differs = None;
+            session.put_off = 0;
+        } else if session.differs.is_some() {
+            self.say_hello(peer, space, true);
+        }
+    }
+
+    pub(super) fn repair_at(&mut self, space: Space, at: Moment) {
+        self.timers.set_by(Timer::Repair(space), at);
+    }
+}

@@ -1,0 +1,189 @@
+//! What is known of one peer and one store, and what waits to be said to it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::causal::{ReplicaId, Transaction, VersionVector};
+use crate::replication::config::Moment;
+use crate::replication::io::{Link, Space, Traffic};
+use crate::replication::message::{AnswerId, Message};
+use crate::replication::spool::Spool;
+use crate::replication::wire::{Decoder, Encoder};
+
+/// A link to a peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) link: Link,
+    pub(super) encoder: Encoder,
+    pub(super) decoder: Decoder,
+    /// How many bytes may be given out; below zero after a frame that was larger.
+    pub(super) credit: i64,
+    /// What is said before anything else.
+    pub(super) control: VecDeque<(Space, Message)>,
+    pub(super) sessions: BTreeMap<Space, Session>,
+    /// The store whose turn it is.
+    pub(super) turn: Space,
+    /// Whether it is an answer's turn, and not a push's.
+    pub(super) is_answers_turn: bool,
+    pub(super) last_heard: Moment,
+    pub(super) sent: Traffic,
+    pub(super) received: Traffic,
+}
+
+impl Peer {
+    pub(super) fn new(link: Link, now: Moment) -> Self {
+        Self {
+            link,
+            encoder: Encoder::new(link.is_ordered),
+            decoder: Decoder::new(link.is_ordered),
+            credit: i64::try_from(link.window).unwrap_or(i64::MAX),
+            control: VecDeque::new(),
+            sessions: BTreeMap::new(),
+            turn: [0; 16],
+            is_answers_turn: false,
+            last_heard: now,
+            sent: Traffic::default(),
+            received: Traffic::default(),
+        }
+    }
+}
+
+/// A peer and a store.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// It has said that it keeps the space.
+    pub(super) is_met: bool,
+    pub(super) replica: Option<ReplicaId>,
+    pub(super) takes_nothing: bool,
+    /// What it has, as it has said itself.
+    pub(super) theirs: VersionVector,
+    /// What it has if nothing was lost: also what was pushed to it. Never less than `theirs`.
+    pub(super) sent: VersionVector,
+    /// What it can know that this side has.
+    pub(super) told: VersionVector,
+    /// Whether it is pushed to, or only told what there is.
+    pub(super) is_eager: bool,
+    /// It must ask for what it is told next: it will not be pushed.
+    pub(super) is_to_pull: bool,
+    /// Its version was another one when it said how it stands, and nothing has explained that since.
+    pub(super) differs: Option<u64>,
+    /// How often that was put off, since pushes were under way.
+    pub(super) put_off: u32,
+    /// What the last report of divergence was about.
+    pub(super) diverged: Option<(u64, [u8; 16])>,
+    pub(super) is_in_step: bool,
+    /// When a transaction was pushed last, either way.
+    pub(super) last_push: Option<Moment>,
+    pub(super) pushes: VecDeque<Arc<Transaction>>,
+    pub(super) push_bytes: usize,
+    /// From when on they may go.
+    pub(super) push_at: Option<Moment>,
+    /// It must be told what is here, as soon as something else is said.
+    pub(super) owes_have: bool,
+    /// From when on it may be asked for what is missing here, if anything is.
+    pub(super) ask_at: Option<Moment>,
+    pub(super) asking: Option<Asking>,
+    /// How many requests in a row have failed, and until when there is no other.
+    pub(super) failures: u32,
+    pub(super) not_before: Moment,
+    pub(super) answering: Option<Answering>,
+    /// The last request that was answered: it may come twice.
+    pub(super) answered: Option<u64>,
+}
+
+impl Session {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            is_met: false,
+            replica: None,
+            takes_nothing: false,
+            theirs: VersionVector::new(),
+            sent: VersionVector::new(),
+            told: VersionVector::new(),
+            is_eager: true,
+            is_to_pull: false,
+            differs: None,
+            put_off: 0,
+            diverged: None,
+            is_in_step: false,
+            last_push: None,
+            pushes: VecDeque::new(),
+            push_bytes: 0,
+            push_at: None,
+            owes_have: false,
+            ask_at: None,
+            asking: None,
+            failures: 0,
+            not_before: now,
+            answering: None,
+            answered: None,
+        }
+    }
+
+    /// It has this, by its own word.
+    pub(super) fn has(&mut self, replica: ReplicaId, seq: u64) {
+        self.theirs.advance(replica, seq);
+        self.sent.advance(replica, seq);
+    }
+
+    /// It may be asked, from `at` on.
+    pub(super) fn ask_by(&mut self, at: Moment) {
+        self.ask_at = Some(self.ask_at.map_or(at, |before| before.min(at)));
+    }
+
+    pub(super) fn has_all(&mut self, version: &VersionVector) {
+        self.theirs.join(version);
+        self.sent.join(version);
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(super) struct Asking {
+    /// It was asked this first, and then, since pieces were lost, up to `pull`.
+    pub(super) first: u64,
+    pub(super) pull: u64,
+    /// How often in a row it was asked again in vain.
+    pub(super) in_vain: u32,
+    /// How many bytes there were when it was asked last.
+    pub(super) had: u64,
+    pub(super) incoming: Incoming,
+}
+
+/// An answer that comes in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) answer: Option<AnswerId>,
+    pub(super) spool: Spool,
+    /// Pieces that came before those in front of them.
+    pub(super) early: BTreeMap<u64, Bytes>,
+    pub(super) early_bytes: usize,
+    /// How long it is, once the last piece has come.
+    pub(super) end: Option<u64>,
+}
+
+impl Incoming {
+    pub(super) fn new(memory: usize) -> Self {
+        Self { answer: None, spool: Spool::new(memory), early: BTreeMap::new(), early_bytes: 0, end: None }
+    }
+}
+
+/// An answer that goes out.
+#[derive(Debug)]
+pub(super) struct Answering {
+    pub(super) pull: u64,
+    pub(super) answer: AnswerId,
+    pub(super) spool: Spool,
+    pub(super) offset: u64,
+    /// What the peer has, and what it has when it has all of it.
+    pub(super) base: VersionVector,
+    pub(super) version: VersionVector,
+}
+
+impl Answering {
+    pub(super) fn is_sent(&self) -> bool {
+        self.offset >= self.spool.len()
+    }
+}

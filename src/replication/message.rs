@@ -1,0 +1,108 @@
+//! What peers say to each other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::causal::{ReplicaId, Transaction, VersionVector};
+
+/// One message about one space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Message {
+    Hello(Hello),
+    Pull(Pull),
+    Batch(Batch),
+    Push(Arc<Transaction>),
+    Have(Have),
+    Bye { code: ByeCode, text: String },
+}
+
+/// How a replica stands: equal digests, and there is nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// Who writes here; `None`: nobody yet.
+    pub(crate) replica: Option<ReplicaId>,
+    /// The peer should say how it stands, too.
+    pub(crate) is_question: bool,
+    /// This side takes nothing: do not push to it.
+    pub(crate) takes_nothing: bool,
+    pub(crate) version_digest: u64,
+    pub(crate) state_digest: [u8; 16],
+}
+
+/// Asks for what the peer has and a replica of version `base` lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pull {
+    /// Of the one who asks.
+    pub(crate) id: u64,
+    /// Push to me from now on, too: what I asked for should have come that way.
+    pub(crate) is_graft: bool,
+    /// Go on with an answer that was cut short, if it is still there.
+    pub(crate) resume: Option<(AnswerId, u64)>,
+    pub(crate) base: VersionVector,
+}
+
+/// One answer, of whoever gave it.
+pub(crate) type AnswerId = u64;
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Of the [`Pull`] that it answers.
+    pub(crate) pull: u64,
+    pub(crate) answer: AnswerId,
+    /// Where the piece stands in the answer.
+    pub(crate) offset: u64,
+    /// Whether the answer ends with it.
+    pub(crate) is_last: bool,
+    pub(crate) bytes: Bytes,
+}
+
+/// Events that this side has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Have {
+    /// Push no more to me: what comes from you has come before.
+    pub(crate) is_prune: bool,
+    /// I will not push these: ask for them.
+    pub(crate) is_to_be_pulled: bool,
+    /// Of each replica, all events up to a number. Sorted.
+    pub(crate) seqs: Vec<(ReplicaId, u64)>,
+}
+
+/// Why a peer ends the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ByeCode {
+    /// It shuts down, or no longer keeps the space.
+    Leaving,
+    /// What it was sent is malformed.
+    Malformed,
+    /// It was sent more than it takes.
+    TooMuch,
+    /// Its store has failed.
+    Failed,
+    /// A reason that this version does not know.
+    Other(u64),
+}
+
+impl ByeCode {
+    pub(crate) const fn to_number(self) -> u64 {
+        match self {
+            Self::Leaving => 1,
+            Self::Malformed => 2,
+            Self::TooMuch => 3,
+            Self::Failed => 4,
+            Self::Other(number) => number,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Leaving,
+            2 => Self::Malformed,
+            3 => Self::TooMuch,
+            4 => Self::Failed,
+            number => Self::Other(number),
+        }
+    }
+}

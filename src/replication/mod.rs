@@ -1,0 +1,38 @@
+//! Keeps replicas in step: what each peer lacks reaches it, over links that lose, repeat and reorder.
+//!
+//! ```text
+//!   store ──Changed──▶ ┌────────┐ ──Send, Close──▶ links
+//!                      │ Engine │
+//!   links ──Received─▶ └────────┘ ──Event──▶ people          no socket, no thread, no clock in it
+//! ```
+//!
+//! | message | says |
+//! |---|---|
+//! | HELLO | how a replica stands: digests of its version and of its contents. Equal: nothing to do |
+//! | PULL → BATCH | "what have you that this version lacks?", and the answer, in pieces |
+//! | PUSH | a transaction that was just committed, which anyone passes on |
+//! | HAVE | which events are here: an acknowledgement for who sent them, an offer for who did not |
+//! | BYE | why a peer ends the conversation |
+//!
+//! Any message may be lost, repeated or reordered. What went missing is noticed by the next HELLO and repaired by a PULL, whose answer is
+//! checked by the store itself: nothing that a peer says of what it has or lacks can make a store wrong, only slow.
+//!
+//! Pushes travel along a tree that finds itself: a peer that gets a transaction twice says so, and the link is only told what there is
+//! from then on; a peer that is told of what does not come asks for it, and is pushed to again. Source: Leitão, Pereira, Rodrigues,
+//! "Epidemic Broadcast Trees" (2007), with version vectors in the place of lists of message ids.
+
+mod config;
+mod engine;
+mod io;
+mod message;
+pub(crate) mod mutant;
+mod replica;
+mod spool;
+mod wire;
+
+pub use config::{Config, Moment};
+pub use engine::Engine;
+pub use io::{Access, Event, Input, Link, Output, PeerId, PeerStatus, Space, Traffic};
+pub use message::ByeCode;
+pub use replica::{Applied, Fault, Joined, News, Replica, Summary};
+pub use spool::Spool;

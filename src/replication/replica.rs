@@ -1,0 +1,116 @@
+//! What the engine asks of a store.
+
+use std::fmt;
+
+use crate::causal::{ReplicaId, Transaction, VersionVector};
+
+use super::spool::Spool;
+
+/// A replica of one space, as the engine sees it: events and opaque bytes. [`Attached`](crate::kv::Attached) is the one of a
+/// [`Store`](crate::Store).
+///
+/// Everything that a call returns may be sent to peers, so it must be durable: what a peer has, a crash must not take back.
+pub trait Replica {
+    /// Which space this is a replica of. Peers exchange only what is of one space.
+    fn space(&self) -> [u8; 16];
+
+    /// The state of the replica, as far as it is durable.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn summary(&mut self) -> Result<Summary, Fault>;
+
+    /// What was committed since the last call, but for what came in by [`merge`](Self::merge) and [`apply`](Self::apply) of this
+    /// handle.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn news(&mut self) -> Result<News, Fault>;
+
+    /// Writes what this replica has and one of version `base` lacks.
+    ///
+    /// # Errors
+    /// The store failed, or `base` claims what cannot be.
+    fn answer(&mut self, base: &VersionVector, to: &mut Spool) -> Result<(), Fault>;
+
+    /// Merges what another replica's [`answer`](Self::answer) wrote: all of it, or nothing.
+    ///
+    /// # Errors
+    /// It is damaged, or starts beyond what this replica has; or the store failed. Nothing was merged.
+    fn merge(&mut self, from: &mut Spool) -> Result<Joined, Fault>;
+
+    /// Applies a transaction, if what it builds on is there.
+    ///
+    /// # Errors
+    /// It is none, or the store failed. Nothing was applied.
+    fn apply(&mut self, transaction: &Transaction) -> Result<Applied, Fault>;
+}
+
+/// The state of a replica, in a few bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Who writes here; `None` before the first write.
+    pub replica: Option<ReplicaId>,
+    /// Which events it has.
+    pub version: VersionVector,
+    /// Stands for the version: equal versions, equal numbers.
+    pub version_digest: u64,
+    /// Stands for the contents: equal versions must have equal digests.
+    pub state_digest: [u8; 16],
+}
+
+/// What was committed since the last look.
+#[derive(Debug, Clone, Default)]
+pub struct News {
+    /// The replica's own transactions, in order.
+    pub transactions: Vec<Transaction>,
+    /// There is more than these, which only a [`Summary`] tells.
+    pub moved: bool,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// Whether there was anything new in it.
+    pub changed: bool,
+    /// Which events the one has who wrote it.
+    pub sender: VersionVector,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// It is in now.
+    Merged,
+    /// It was in already.
+    Covered,
+    /// What it builds on is not in yet. Nothing changed.
+    Waits {
+        /// What must be in before.
+        need: VersionVector,
+    },
+}
+
+/// Why a replica did not do what it was asked for. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// What a peer sent is not what it should be: the peer is at fault.
+    Malformed(String),
+    /// What a peer sent starts beyond what this replica has: ask again.
+    Behind,
+    /// This replica takes nothing, or gives nothing: it was opened for reading only.
+    Refused(String),
+    /// The store failed, and does nothing further.
+    Failed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => write!(f, "what the peer sent is malformed: {what}"),
+            Self::Behind => f.write_str("what the peer sent starts beyond what this replica has"),
+            Self::Refused(what) => write!(f, "the store refuses: {what}"),
+            Self::Failed(what) => write!(f, "the store failed: {what}"),
+        }
+    }
+}

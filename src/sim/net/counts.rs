@@ -1,0 +1,67 @@
+//! What has happened in a simulated network.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// Frames and faults of a simulated network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct NetCounts {
+    /// Frames sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames that arrived, each copy counted.
+    pub delivered: u64,
+    /// Frames lost on their way.
+    pub lost: u64,
+    /// Frames that came twice.
+    pub repeated: u64,
+    /// Frames lost since the link was cut.
+    pub cut_off: u64,
+    /// Links cut.
+    pub cuts: u64,
+    /// Nodes stopped and started again.
+    pub restarts: u64,
+    /// Nodes whose power was cut.
+    pub crashes: u64,
+    /// Clocks set ahead or back.
+    pub skews: u64,
+    /// Deletes forgotten.
+    pub truncations: u64,
+}
+
+impl NetCounts {
+    /// How many faults there were.
+    #[must_use]
+    pub const fn faults(&self) -> u64 {
+        self.lost + self.repeated + self.cut_off + self.cuts + self.restarts + self.crashes + self.skews + self.truncations
+    }
+}
+
+impl AddAssign for NetCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.bytes += other.bytes;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.cut_off += other.cut_off;
+        self.cuts += other.cuts;
+        self.restarts += other.restarts;
+        self.crashes += other.crashes;
+        self.skews += other.skews;
+        self.truncations += other.truncations;
+    }
+}
+
+impl fmt::Display for NetCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, bytes, delivered, lost, repeated, cut_off, cuts, restarts, crashes, skews, truncations } = self;
+        write!(
+            f,
+            "{sent} frames of {bytes} bytes, {delivered} delivered; {lost} lost, {repeated} repeated, {cut_off} cut off; {cuts} links cut, \
+             {restarts} restarts, {crashes} crashes, {skews} clocks set, {truncations} truncations"
+        )
+    }
+}

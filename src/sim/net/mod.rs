@@ -1,0 +1,13 @@
+//! Whole clusters over a simulated network: engines, links that lose, repeat, reorder and break, and the time between.
+
+mod cluster;
+mod counts;
+mod link;
+mod network;
+#[cfg(test)]
+mod tests;
+
+pub use cluster::{Cluster, ClusterFailure};
+pub use counts::NetCounts;
+pub use link::Faults;
+pub use network::{Happened, Network};
