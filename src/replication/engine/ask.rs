@@ -74,6 +74,9 @@ impl<R: Replica> Engine<R> {
         session.is_eager = true;
         let pull = Pull { id: local.next_pull, is_graft, resume, base: local.summary.version.clone() };
         self.say(to, space, Message::Pull(pull));
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.asked_at = Some(now);
+        }
         self.wait_for_answer(to, space);
     }
 
@@ -82,6 +85,7 @@ impl<R: Replica> Engine<R> {
         let (most, least) = (self.config.answer_timeout, self.config.graft_after);
         let Some(peer) = self.peers.get(&from) else { return };
         let in_vain = peer.sessions.get(&space).and_then(|session| session.asking.as_ref()).map_or(0, |asking| asking.in_vain);
+        let least = least.max(2 * peer.round_trip);
         let after = if peer.link.is_ordered { most } else { least.saturating_mul(1 << in_vain.min(10)).min(most) };
         self.timers.set(Timer::Answer(from, space), self.now + after);
     }
@@ -89,7 +93,10 @@ impl<R: Replica> Engine<R> {
     /// A piece of an answer.
     pub(super) fn hear_batch(&mut self, from: PeerId, space: Space, batch: Batch) {
         let (bytes_max, memory) = (self.config.answer_bytes_max, self.config.answer_memory);
-        let Some(session) = self.session(from, space) else { return };
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.has_answered(now);
+        let Some(session) = peer.sessions.get_mut(&space) else { return };
         // An answer to an earlier question, which was given up.
         let Some(asking) = session.asking.as_mut().filter(|asking| (asking.first..=asking.pull).contains(&batch.pull)) else {
             return;

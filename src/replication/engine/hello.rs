@@ -50,7 +50,11 @@ impl<R: Replica> Engine<R> {
             return;
         }
         let Some(local) = self.stores.get(&space) else { return };
-        let is_reader = self.peers.get(&peer).is_some_and(|peer| peer.link.access == Access::Reader);
+        let Some(link) = self.peers.get_mut(&peer) else { return };
+        let is_reader = link.link.access == Access::Reader;
+        if is_question {
+            link.asked_at = Some(self.now);
+        }
         let hello = Hello {
             replica: local.summary.replica,
             is_question,
@@ -67,6 +71,8 @@ impl<R: Replica> Engine<R> {
         }
         if hello.is_question {
             self.say_hello(from, space, false);
+        } else if let Some(peer) = self.peers.get_mut(&from) {
+            peer.has_answered(self.now);
         }
         self.exchange_later(from, space);
         let Some(local) = self.stores.get(&space) else { return };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -28,6 +29,9 @@ pub(super) struct Peer {
     /// Whether it is an answer's turn, and not a push's.
     pub(super) is_answers_turn: bool,
     pub(super) last_heard: Moment,
+    /// When it was asked how it stands, and how long it takes to answer: the newest, smoothed upwards at once and downwards slowly.
+    pub(super) asked_at: Option<Moment>,
+    pub(super) round_trip: Duration,
     pub(super) sent: Traffic,
     pub(super) received: Traffic,
 }
@@ -44,8 +48,20 @@ impl Peer {
             turn: [0; 16],
             is_answers_turn: false,
             last_heard: now,
+            asked_at: None,
+            round_trip: Duration::ZERO,
             sent: Traffic::default(),
             received: Traffic::default(),
+        }
+    }
+}
+
+impl Peer {
+    /// It has answered what it was asked at `asked_at`.
+    pub(super) fn has_answered(&mut self, now: Moment) {
+        if let Some(asked) = self.asked_at.take() {
+            let took = now.since(asked);
+            self.round_trip = took.max((7 * self.round_trip + took) / 8);
         }
     }
 }

@@ -137,6 +137,8 @@ struct World {
     rng: Rng,
     trace: VecDeque<String>,
     exchange_every: u64,
+    /// The longest time that a frame takes.
+    slowest: u64,
     counts: NetCounts,
 }
 
@@ -167,15 +169,17 @@ impl World {
             network.add(subject.store());
             places.push(Place { subject, cut: Cut::default(), version: VersionVector::new(), skew_ms: 0, is_running: true });
         }
+        let mut slowest = 0;
         for [one, other] in draw_links(count, &mut rng) {
             let faults = if rng.chance(50) { Faults::connection() } else { Faults::datagrams() };
             // What goes another way overtakes what goes over a slow link.
-            let is_slow = rng.chance(25);
-            network.link(one, other, if is_slow { faults.with_latency(500_000..=3_000_000) } else { faults });
+            let faults = if rng.chance(25) { faults.with_latency(500_000..=3_000_000) } else { faults };
+            slowest = slowest.max(*faults.latency.end());
+            network.link(one, other, faults);
         }
         let oracle = Oracle::new(Arc::clone(schema), &ids);
         let (schema, trace, counts) = (Arc::clone(schema), VecDeque::new(), NetCounts::default());
-        Self { schema, network, oracle, places, rng, trace, exchange_every, counts }
+        Self { schema, network, oracle, places, rng, trace, exchange_every, slowest, counts }
     }
 
     fn counts(&self) -> NetCounts {
@@ -389,7 +393,7 @@ impl World {
         }
         self.note(format_args!("everything is mended"));
         // Those who are not linked directly need a few rounds, and broken links are seen after a while.
-        let end = self.network.now() + 10_000_000 + 10 * self.exchange_every;
+        let end = self.network.now() + 10_000_000 + 10 * (self.exchange_every + self.slowest);
         while !self.all_are_same() {
             if self.network.now() > end {
                 return Err(self.how_they_stand());
