@@ -83,6 +83,7 @@ impl fmt::Debug for Attached {
 fn fault(error: Error) -> Fault {
     match error {
         Error::Behind { .. } => Fault::Behind,
+        Error::Malformed { what: push::DROPS_UNSEEN, .. } => Fault::Invalid(error.to_string()),
         Error::Malformed { .. } | Error::WrongSpace { .. } | Error::TooLarge { .. } => Fault::Malformed(error.to_string()),
         Error::ReadOnly | Error::Refused(_) | Error::WouldDeadlock => Fault::Refused(error.to_string()),
         Error::Decode { .. }

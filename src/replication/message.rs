@@ -12,7 +12,7 @@ pub(crate) enum Message {
     Hello(Hello),
     Pull(Pull),
     Batch(Batch),
-    Push(Arc<Transaction>),
+    Push(Push),
     Have(Have),
     Bye { code: ByeCode, text: String },
 }
@@ -35,8 +35,8 @@ pub(crate) struct Hello {
 pub(crate) struct Pull {
     /// Of the one who asks.
     pub(crate) id: u64,
-    /// Push to me from now on, too: what I asked for should have come that way.
-    pub(crate) is_graft: bool,
+    /// Push me these replicas again: I have declined them, and they do not come another way.
+    pub(crate) grafts: Vec<ReplicaId>,
     /// Go on with an answer that was cut short, if it is still there.
     pub(crate) resume: Option<(AnswerId, u64)>,
     pub(crate) base: VersionVector,
@@ -58,15 +58,25 @@ pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
 }
 
+/// A transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Push {
+    pub(crate) transaction: Arc<Transaction>,
+    /// It is passed on before it is in: this side need not have what it builds on.
+    pub(crate) is_early: bool,
+}
+
 /// Events that this side has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Have {
-    /// Push no more to me: what comes from you has come before.
-    pub(crate) is_prune: bool,
+    /// Push me everything again, whatever I have declined.
+    pub(crate) accepts_all: bool,
     /// I will not push these: ask for them.
     pub(crate) is_to_be_pulled: bool,
     /// Of each replica, all events up to a number. Sorted.
     pub(crate) seqs: Vec<(ReplicaId, u64)>,
+    /// Push me no more of these replicas: their transactions come to me another way first.
+    pub(crate) declines: Vec<ReplicaId>,
 }
 
 /// Why a peer ends the conversation.

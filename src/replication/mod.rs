@@ -17,8 +17,9 @@
 //! Any message may be lost, repeated or reordered. What went missing is noticed by the next HELLO and repaired by a PULL, whose answer is
 //! checked by the store itself: nothing that a peer says of what it has or lacks can make a store wrong, only slow.
 //!
-//! Pushes travel along a tree that finds itself: a peer that gets a transaction twice says so, and the link is only told what there is
-//! from then on; a peer that is told of what does not come asks for it, and is pushed to again. Source: Leitão, Pereira, Rodrigues,
+//! Pushes of each replica travel along a tree of its own that finds itself: a peer that gets a transaction a second time declines what
+//! comes from that replica over that link, and is only told there what there is; when something does not come, it asks for it, and is pushed
+//! to again. One tree for all would be smaller, and comes apart when several write at once: each of their floods leaves out other links. Source: Leitão, Pereira, Rodrigues,
 //! "Epidemic Broadcast Trees" (2007), with version vectors in the place of lists of message ids.
 
 mod config;

@@ -96,6 +96,8 @@ pub enum Applied {
 pub enum Fault {
     /// What a peer sent is not what it should be: the peer is at fault.
     Malformed(String),
+    /// A transaction that is well-formed and breaks the rules: who made it is at fault, and not who passed it on.
+    Invalid(String),
     /// What a peer sent starts beyond what this replica has: ask again.
     Behind,
     /// This replica takes nothing, or gives nothing: it was opened for reading only.
@@ -108,6 +110,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(what) => write!(f, "what the peer sent is malformed: {what}"),
+            Self::Invalid(what) => write!(f, "a transaction breaks the rules: {what}"),
             Self::Behind => f.write_str("what the peer sent starts beyond what this replica has"),
             Self::Refused(what) => write!(f, "the store refuses: {what}"),
             Self::Failed(what) => write!(f, "the store failed: {what}"),

@@ -36,6 +36,7 @@ mod layers;
 mod local;
 #[cfg(all(feature = "redb", target_os = "linux"))]
 mod memory;
+mod network;
 mod non_causal;
 mod retention;
 mod shadow;

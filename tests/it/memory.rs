@@ -111,7 +111,7 @@ fn a_small_transaction_of_many_long_paths_takes_little_memory() {
     to.u64(1);
     to.raw(&ReplicaId::from_u128(1).to_bytes());
     // Origin, first event, no dependencies.
-    [0, 1, 0, rows].into_iter().for_each(|number| to.u64(number));
+    [0, 1, 0, rows << 1].into_iter().for_each(|number| to.u64(number));
     let mut last: Vec<u8> = Vec::new();
     for row in 0..rows {
         let path = path(("x".repeat(950), row), REGISTER);

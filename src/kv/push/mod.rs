@@ -34,6 +34,9 @@ use rows::{IncomingRow, IncomingRows, Payload, weight};
 
 const FRAME_PUSHED: u8 = 3;
 
+/// What is wrong with a transaction that is well-formed, and is seen only once everything that it depends on is in.
+pub(crate) const DROPS_UNSEEN: &str = "a transaction that drops what it does not depend on";
+
 /// A transaction as bytes, from [`Tx::commit_and_push`](super::Tx::commit_and_push), to be carried by anything and applied any
 /// number of times, in any order.
 #[derive(Clone, PartialEq, Eq)]
@@ -130,7 +133,7 @@ pub(crate) fn apply_transaction(space: &Arc<Space>, incoming: &Transaction) -> R
     let mut rows = IncomingRows::new(incoming);
     while let Some(mut row) = rows.next_row()? {
         if checks_are_on && row.dropped.any(unseen) {
-            return Err(Error::Malformed { at: 0, what: "a transaction that drops what it does not depend on" });
+            return Err(Error::Malformed { at: 0, what: DROPS_UNSEEN });
         }
     }
 

@@ -34,7 +34,9 @@ impl<R: Replica> Engine<R> {
             return;
         }
         session.answered = Some(pull.id);
-        session.is_eager |= pull.is_graft;
+        for id in &pull.grafts {
+            session.unwanted.remove(id);
+        }
         if mutant::is(Mutant::SentBelieved) {
             pull.base.join(&session.sent);
         }

@@ -3,7 +3,7 @@
 //! One peer is asked at a time, for each store: an answer mostly has what others would send, too. Who does not answer is left for a
 //! while, and another one asked.
 
-use crate::causal::VersionVector;
+use crate::causal::{ReplicaId, VersionVector};
 use crate::replication::config::Moment;
 use crate::replication::io::{Access, PeerId, Space};
 use crate::replication::message::{AnswerId, Batch, ByeCode, Message, Pull};
@@ -38,10 +38,16 @@ impl<R: Replica> Engine<R> {
             if session.differs == Some(here.version_digest) {
                 session.differs = None;
             }
-            let has_more = session.differs.is_some() || !here.version.covers(&session.theirs) || local.waiting.has_from(*id);
+            let has_more = session.differs.is_some() || !here.version.covers(&session.theirs);
             if peer.link.access == Access::Reader || !has_more {
                 session.ask_at = None;
                 continue;
+            }
+            // What was missing has come; what is missing now may be under way, too.
+            let has_come = session.differs.is_none() && here.version.covers(&session.ask_for);
+            if has_come && session.ask_at.is_some_and(|at| at <= now) {
+                session.ask_at = None;
+                session.ask_by(now + self.config.graft_after);
             }
             let Some(at) = session.ask_at.map(|at| at.max(session.not_before)) else { continue };
             if at <= now {
@@ -69,10 +75,13 @@ impl<R: Replica> Engine<R> {
         local.next_pull += 1;
         let (first, had) = (local.next_pull, incoming.spool.len());
         session.asking = Some(Asking { first, pull: first, in_vain: 0, had, incoming });
-        // What is missing was only offered: from now on it should come by itself.
-        let is_graft = !session.is_eager;
-        session.is_eager = true;
-        let pull = Pull { id: local.next_pull, is_graft, resume, base: local.summary.version.clone() };
+        // What has been missing for long and was only offered should come by itself from now on. What else is missing may be under way.
+        let is_missing = |id: &ReplicaId| session.ask_for.get(*id) > local.summary.version.get(*id);
+        let grafts: Vec<ReplicaId> = session.declined.keys().copied().filter(is_missing).collect();
+        for id in &grafts {
+            session.declined.remove(id);
+        }
+        let pull = Pull { id: local.next_pull, grafts, resume, base: local.summary.version.clone() };
         self.say(to, space, Message::Pull(pull));
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.asked_at = Some(now);
@@ -156,7 +165,7 @@ impl<R: Replica> Engine<R> {
                     }
                 }
             }
-            Err(Fault::Malformed(why)) => self.cut_off(from, ByeCode::Malformed, why),
+            Err(Fault::Malformed(why) | Fault::Invalid(why)) => self.cut_off(from, ByeCode::Malformed, why),
             Err(fault @ Fault::Refused(_)) => {
                 local.takes_nothing = true;
                 self.trouble(space, fault);
@@ -197,7 +206,7 @@ impl<R: Replica> Engine<R> {
         local.next_pull += 1;
         (asking.pull, asking.had) = (local.next_pull, here);
         let resume = asking.incoming.answer.map(|answer| (answer, here));
-        let pull = Pull { id: local.next_pull, is_graft: false, resume, base: local.summary.version.clone() };
+        let pull = Pull { id: local.next_pull, grafts: Vec::new(), resume, base: local.summary.version.clone() };
         self.say(from, space, Message::Pull(pull));
         self.wait_for_answer(from, space);
     }

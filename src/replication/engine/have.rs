@@ -7,6 +7,9 @@ use crate::replication::replica::Replica;
 
 use super::{Engine, Timer, session};
 
+/// Of how many replicas a peer may decline what is pushed. The memory for them is bounded.
+pub(super) const DECLINED_MAX: usize = 1 << 16;
+
 /// Of how many replicas a peer may say what it has. The memory for them is bounded.
 const REPLICAS_MAX: usize = 1 << 20;
 
@@ -29,17 +32,24 @@ impl<R: Replica> Engine<R> {
         session.told.join(here);
         // Only if there is something that it lacks.
         let is_to_be_pulled = std::mem::take(&mut session.is_to_pull) && !session.sent.covers(here);
-        Some(Have { is_prune: false, is_to_be_pulled, seqs })
+        Some(Have { is_to_be_pulled, seqs, ..Have::default() })
     }
 
     pub(super) fn hear_have(&mut self, from: PeerId, space: Space, have: &Have) {
         let (now, graft_after) = (self.now, self.config.graft_after);
-        let soon = self.jitter.around(self.config.have_after / 8);
+        let soon = self.jitter.around(self.config.have_after);
         let Some(local) = self.stores.get(&space) else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let is_reader = peer.link.access == Access::Reader;
         let Some(session) = peer.sessions.get_mut(&space) else { return };
-        session.is_eager &= !have.is_prune;
+        if have.accepts_all {
+            session.unwanted.clear();
+        }
+        for id in &have.declines {
+            if session.unwanted.len() < DECLINED_MAX {
+                session.unwanted.insert(*id);
+            }
+        }
         for (id, seq) in &have.seqs {
             session.has(*id, *seq);
         }

@@ -3,11 +3,12 @@
 //! ```text
 //! up ──▶ HELLO ──▶ same version, same contents     in step
 //!                  same version, other contents    diverged: say so
-//!                  another version                 ask, unless pushes are under way; then compare again a little later
+//!                  another version                 ask; or, while pushes are under way, say what is here: who lacks it waits for it a while
 //! ```
 
 use std::time::Duration;
 
+use crate::causal::VersionVector;
 use crate::replication::config::Moment;
 use crate::replication::io::{Access, Event, Output, PeerId, Space};
 use crate::replication::message::{Hello, Message};
@@ -16,9 +17,6 @@ use crate::replication::replica::Replica;
 
 use super::session::Session;
 use super::{Engine, Timer};
-
-/// A difference is put off this often while pushes are under way, which may explain it.
-const PUT_OFF_MAX: u32 = 3;
 
 /// The first HELLO is said again after this long if nothing comes back.
 const GREET_AGAIN: Duration = Duration::from_secs(1);
@@ -88,7 +86,6 @@ impl<R: Replica> Engine<R> {
             session.has_all(&local.summary.version);
             session.told.join(&local.summary.version);
             session.differs = None;
-            session.put_off = 0;
             let theirs = (hello.version_digest, hello.state_digest);
             if hello.state_digest != local.summary.state_digest {
                 session.is_in_step = false;
@@ -107,33 +104,15 @@ impl<R: Replica> Engine<R> {
             return;
         }
         session.differs = Some(hello.version_digest);
-        let quiet_from = session.last_push.map(|last| last + self.config.graft_after);
-        match quiet_from.filter(|quiet| *quiet > self.now && session.put_off < PUT_OFF_MAX) {
-            None => {
-                session.put_off = 0;
-                session.ask_by(self.now);
-                self.repair_at(space, self.now);
-            }
-            Some(quiet) => {
-                session.put_off += 1;
-                self.timers.set_by(Timer::Compare(from, space), quiet);
-            }
-        }
-    }
-
-    /// Pushes that were under way have arrived, or are lost.
-    pub(super) fn compare_again(&mut self, peer: PeerId, space: Space) {
-        if !self.refresh(space) {
-            return;
-        }
-        let Some(local) = self.stores.get(&space) else { return };
-        let now_same = local.summary.version_digest;
-        let Some(session) = self.session(peer, space) else { return };
-        if session.differs == Some(now_same) {
+        let is_busy = session.last_push.is_some_and(|last| last + self.config.graft_after > self.now);
+        if is_busy {
+            // What is under way explains it, or hides what is lost: only versions tell. The peer, who is asked the same, tells its own.
             session.differs = None;
-            session.put_off = 0;
-        } else if session.differs.is_some() {
-            self.say_hello(peer, space, true);
+            session.told = VersionVector::new();
+            self.have_later(from, space);
+        } else {
+            session.ask_by(self.now);
+            self.repair_at(space, self.now);
         }
     }
 

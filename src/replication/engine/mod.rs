@@ -29,7 +29,7 @@ use crate::causal::{ReplicaId, VersionVector};
 
 use super::config::{Config, Jitter, Moment};
 use super::io::{Event, Input, Output, PeerId, PeerStatus, Space};
-use super::message::{ByeCode, Message};
+use super::message::{ByeCode, Have, Message};
 use super::replica::{Fault, Replica, Summary};
 
 use answer::Kept;
@@ -120,8 +120,6 @@ struct Local<R> {
 enum Timer {
     /// Say how a store stands.
     Exchange(PeerId, Space),
-    /// Compare again, now that pushes may have arrived.
-    Compare(PeerId, Space),
     /// Tell what is here.
     Have(PeerId, Space),
     /// Transactions have waited for others to go with.
@@ -137,11 +135,7 @@ enum Timer {
 impl Timer {
     const fn peer(&self) -> Option<PeerId> {
         match self {
-            Self::Exchange(peer, _)
-            | Self::Compare(peer, _)
-            | Self::Have(peer, _)
-            | Self::Push(peer, _)
-            | Self::Answer(peer, _) => Some(*peer),
+            Self::Exchange(peer, _) | Self::Have(peer, _) | Self::Push(peer, _) | Self::Answer(peer, _) => Some(*peer),
             Self::Repair(_) | Self::Forget(_) => None,
         }
     }
@@ -149,7 +143,6 @@ impl Timer {
     const fn space(&self) -> Space {
         match self {
             Self::Exchange(_, space)
-            | Self::Compare(_, space)
             | Self::Have(_, space)
             | Self::Push(_, space)
             | Self::Answer(_, space)
@@ -268,7 +261,7 @@ impl<R: Replica> Engine<R> {
                     space: *space,
                     is_met: session.is_met,
                     replica: session.replica,
-                    is_pushed_to: session.is_eager,
+                    declines: session.unwanted.len(),
                     lacks: here.map_or(0, |here| missing(&session.theirs, here)),
                     is_ahead: here.map_or(0, |here| missing(here, &session.theirs)),
                     last_heard: peer.last_heard,
@@ -320,7 +313,7 @@ impl<R: Replica> Engine<R> {
                 Message::Hello(hello) => self.hear_hello(from, named.space, &hello),
                 Message::Pull(pull) => self.hear_pull(from, named.space, pull),
                 Message::Batch(batch) => self.hear_batch(from, named.space, batch),
-                Message::Push(transaction) => self.hear_push(from, named.space, transaction),
+                Message::Push(push) => self.hear_push(from, named.space, push),
                 Message::Have(have) => self.hear_have(from, named.space, &have),
                 Message::Bye { code, text } => {
                     self.forget_session(from, named.space);
@@ -333,7 +326,6 @@ impl<R: Replica> Engine<R> {
     fn time_has_come(&mut self, timer: Timer) {
         match timer {
             Timer::Exchange(peer, space) => self.exchange(peer, space),
-            Timer::Compare(peer, space) => self.compare_again(peer, space),
             Timer::Have(peer, space) => {
                 if let Some(session) = self.session(peer, space) {
                     session.owes_have = true;
@@ -422,6 +414,14 @@ impl<R: Replica> Engine<R> {
         let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.sessions.remove(&space)) else { return };
         self.timers.clear_all(|timer| timer.peer() == Some(id) && timer.space() == space);
         self.keep_what_was_cut_short(space, session);
+        // What came over this link comes over others now.
+        for (other, peer) in &mut self.peers {
+            if let Some(session) = peer.sessions.get_mut(&space).filter(|session| *other != id && !session.declined.is_empty())
+            {
+                session.declined.clear();
+                peer.control.push_back((space, Message::Have(Have { accepts_all: true, ..Have::default() })));
+            }
+        }
         let Some(local) = self.stores.get_mut(&space) else { return };
         if local.asked == Some(id) {
             local.asked = None;

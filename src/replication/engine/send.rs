@@ -1,13 +1,11 @@
 //! Whose turn it is to be sent something: peers take turns, stores of a peer take turns, and answers take turns with pushes, so that a
 //! long answer holds up nobody.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::causal::Transaction;
 use crate::replication::config::Moment;
 use crate::replication::io::{PeerId, Space};
-use crate::replication::message::{Batch, Message};
+use crate::replication::message::{Batch, Message, Push};
 use crate::replication::replica::{Fault, Replica};
 
 use super::Engine;
@@ -100,12 +98,13 @@ impl<R: Replica> Engine<R> {
         if let Some(have) = have {
             frame.message(&Message::Have(have));
         }
-        while has_push && let Some(transaction) = session.pushes.pop_front() {
-            session.push_bytes -= transaction.weight();
+        while has_push && let Some(push) = session.pushes.pop_front() {
+            let weight = push.transaction.weight();
+            session.push_bytes -= weight;
             sent.transactions += 1;
-            let more = |next: &Arc<Transaction>| frame.len() + transaction.weight() + next.weight() <= frame_bytes;
+            let more = |next: &Push| frame.len() + weight + next.transaction.weight() <= frame_bytes;
             let goes_on = session.pushes.front().is_some_and(more);
-            frame.push(&transaction, !goes_on);
+            frame.push(&push, !goes_on);
             if !goes_on {
                 break;
             }

@@ -1,15 +1,14 @@
 //! What is known of one peer and one store, and what waits to be said to it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::causal::{ReplicaId, Transaction, VersionVector};
+use crate::causal::{ReplicaId, VersionVector};
 use crate::replication::config::Moment;
 use crate::replication::io::{Link, Space, Traffic};
-use crate::replication::message::{AnswerId, Message};
+use crate::replication::message::{AnswerId, Message, Push};
 use crate::replication::spool::Spool;
 use crate::replication::wire::{Decoder, Encoder};
 
@@ -79,27 +78,29 @@ pub(super) struct Session {
     pub(super) sent: VersionVector,
     /// What it can know that this side has.
     pub(super) told: VersionVector,
-    /// Whether it is pushed to, or only told what there is.
-    pub(super) is_eager: bool,
+    /// Replicas whose transactions it gets another way first: it is only told what there is.
+    pub(super) unwanted: BTreeSet<ReplicaId>,
+    /// Those of which it was told the same, and when.
+    pub(super) declined: BTreeMap<ReplicaId, Moment>,
     /// It must ask for what it is told next: it will not be pushed.
     pub(super) is_to_pull: bool,
     /// Its version was another one when it said how it stands, and nothing has explained that since.
     pub(super) differs: Option<u64>,
-    /// How often that was put off, since pushes were under way.
-    pub(super) put_off: u32,
     /// What the last report of divergence was about.
     pub(super) diverged: Option<(u64, [u8; 16])>,
     pub(super) is_in_step: bool,
     /// When a transaction was pushed last, either way.
     pub(super) last_push: Option<Moment>,
-    pub(super) pushes: VecDeque<Arc<Transaction>>,
+    pub(super) pushes: VecDeque<Push>,
     pub(super) push_bytes: usize,
     /// From when on they may go.
     pub(super) push_at: Option<Moment>,
     /// It must be told what is here, as soon as something else is said.
     pub(super) owes_have: bool,
-    /// From when on it may be asked for what is missing here, if anything is.
+    /// From when on it may be asked for what is missing here, if that is still missing then.
     pub(super) ask_at: Option<Moment>,
+    /// What was missing when that was decided, and is not waited for any longer.
+    pub(super) ask_for: VersionVector,
     pub(super) asking: Option<Asking>,
     /// How many requests in a row have failed, and until when there is no other.
     pub(super) failures: u32,
@@ -118,10 +119,10 @@ impl Session {
             theirs: VersionVector::new(),
             sent: VersionVector::new(),
             told: VersionVector::new(),
-            is_eager: true,
+            unwanted: BTreeSet::new(),
+            declined: BTreeMap::new(),
             is_to_pull: false,
             differs: None,
-            put_off: 0,
             diverged: None,
             is_in_step: false,
             last_push: None,
@@ -130,6 +131,7 @@ impl Session {
             push_at: None,
             owes_have: false,
             ask_at: None,
+            ask_for: VersionVector::new(),
             asking: None,
             failures: 0,
             not_before: now,
@@ -144,9 +146,12 @@ impl Session {
         self.sent.advance(replica, seq);
     }
 
-    /// It may be asked, from `at` on.
+    /// It may be asked from `at` on, for what it has now and is still missing here then.
     pub(super) fn ask_by(&mut self, at: Moment) {
-        self.ask_at = Some(self.ask_at.map_or(at, |before| before.min(at)));
+        if self.ask_at.is_none_or(|before| before > at) {
+            self.ask_at = Some(at);
+            self.ask_for.clone_from(&self.theirs);
+        }
     }
 
     pub(super) fn has_all(&mut self, version: &VersionVector) {

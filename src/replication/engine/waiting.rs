@@ -27,7 +27,7 @@ impl Waiting {
         self.for_event.is_empty()
     }
 
-    /// `need`: what must be in before it, of which `version` has not everything. Returns whether there was room for it.
+    /// `need`: what must be in before it, of which `version` has not everything. Returns whether it is here now, and was not before.
     pub(super) fn insert(&mut self, early: Early, need: &VersionVector, version: &VersionVector, bytes_max: usize) -> bool {
         let Some(event) = need.iter().find(|(id, seq)| version.get(*id) < *seq) else { return false };
         let weight = early.transaction.weight();
@@ -38,11 +38,12 @@ impl Waiting {
         let is_here = |other: &Early| {
             other.transaction.origin() == early.transaction.origin() && other.transaction.lo() == early.transaction.lo()
         };
-        if !same.iter().any(is_here) {
+        let is_new = !same.iter().any(is_here);
+        if is_new {
             same.push(early);
             self.bytes += weight;
         }
-        true
+        is_new
     }
 
     /// Those whose event of `replica` is in, now that it is in up to `seq`.
@@ -58,10 +59,5 @@ impl Waiting {
         let mut replicas: Vec<ReplicaId> = self.for_event.keys().map(|(replica, _seq)| *replica).collect();
         replicas.dedup();
         replicas.into_iter().flat_map(|replica| self.take(replica, version.get(replica))).collect()
-    }
-
-    /// Whether one of them came from a peer.
-    pub(super) fn has_from(&self, peer: PeerId) -> bool {
-        self.for_event.values().flatten().any(|early| early.from == peer)
     }
 }

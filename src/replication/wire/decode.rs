@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use crate::causal::{Hlc, ReplicaId, SEQ_MAX, Transaction, VersionVector, read_place, read_seq};
 use crate::codec::{DecodeError, Reader};
-use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull};
+use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull, Push};
 
 use super::expected::{Expected, sum};
 use super::{
-    ALONE, BATCH, BYE, GRAFT, HAVE, HELLO, LAST, NAMED, PROTOCOL, PRUNE, PULL, PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX,
-    RESUME, SHORT, STAMPED, STORES_MAX, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
+    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, NAMED, PROTOCOL, PULL, PUSH, PUSH_SIZED,
+    QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, STORES_MAX, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
 };
 
 /// One direction of a link, for who reads.
@@ -85,16 +85,16 @@ impl Reading<'_, '_> {
             HELLO => self.hello().map(Message::Hello),
             PULL => self.pull().map(Message::Pull),
             BATCH => self.batch().map(Message::Batch),
-            PUSH => self.push().map(|transaction| Message::Push(Arc::new(transaction))),
+            PUSH => self.push().map(Message::Push),
             PUSH_SIZED => {
                 let part = self.from.bytes(usize::MAX)?;
                 let at = self.from.position();
                 let rest = std::mem::replace(&mut self.from, Reader::new(part));
-                let transaction = self.push().map_err(|error| {
+                let push = self.push().map_err(|error| {
                     DecodeError::new(at - part.len() + usize::try_from(error.at).unwrap_or_default(), error.what)
                 });
                 self.from = rest;
-                transaction.map(|transaction| Message::Push(Arc::new(transaction)))
+                push.map(Message::Push)
             }
             HAVE => self.have().map(Message::Have),
             BYE => {
@@ -130,6 +130,7 @@ impl Reading<'_, '_> {
             0 => None,
             _ => Some((u64::from_le_bytes(self.from.array()?), self.from.u64()?)),
         };
+        let grafts = if flags & GRAFT == 0 { Vec::new() } else { self.replicas()? };
         let changed = self.vector()?;
         let space = self.space;
         let base = match &mut self.heard {
@@ -149,7 +150,7 @@ impl Reading<'_, '_> {
                 base.clone()
             }
         };
-        Ok(Pull { id, is_graft: flags & GRAFT != 0, resume, base })
+        Ok(Pull { id, grafts, resume, base })
     }
 
     fn batch(&mut self) -> Result<Batch, DecodeError> {
@@ -162,13 +163,15 @@ impl Reading<'_, '_> {
     }
 
     fn have(&mut self) -> Result<Have, DecodeError> {
-        let flags = self.flags(PRUNE | TO_BE_PULLED)?;
+        let flags = self.flags(ACCEPTS_ALL | TO_BE_PULLED | DECLINES)?;
         let seqs = self.vector()?;
-        Ok(Have { is_prune: flags & PRUNE != 0, is_to_be_pulled: flags & TO_BE_PULLED != 0, seqs })
+        let declines = if flags & DECLINES == 0 { Vec::new() } else { self.replicas()? };
+        let accepts_all = flags & ACCEPTS_ALL != 0;
+        Ok(Have { accepts_all, is_to_be_pulled: flags & TO_BE_PULLED != 0, seqs, declines })
     }
 
-    fn push(&mut self) -> Result<Transaction, DecodeError> {
-        let flags = self.flags(STAMPED | ALONE | SHORT)?;
+    fn push(&mut self) -> Result<Push, DecodeError> {
+        let flags = self.flags(STAMPED | ALONE | SHORT | EARLY)?;
         let is_alone = flags & ALONE != 0;
         let count = if is_alone { 1 } else { self.from.len_up_to(REPLICAS_MAX, 1)? };
         let mut ids: Vec<ReplicaId> = Vec::with_capacity(count);
@@ -212,7 +215,12 @@ impl Reading<'_, '_> {
         if let Some(expected) = expected {
             expected.note(&transaction);
         }
-        Ok(transaction)
+        Ok(Push { transaction: Arc::new(transaction), is_early: flags & EARLY != 0 })
+    }
+
+    fn replicas(&mut self) -> Result<Vec<ReplicaId>, DecodeError> {
+        let count = self.from.len_up_to(REPLICAS_MAX, 1)?;
+        (0..count).map(|_| self.replica()).collect()
     }
 
     /// Sorted in no way: a link numbers replicas as they come.

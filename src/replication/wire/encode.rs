@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::causal::{Hlc, ReplicaId, Transaction};
+use crate::causal::{Hlc, ReplicaId};
 use crate::codec::Writer;
-use crate::replication::message::{Batch, Have, Hello, Message, Pull};
+use crate::replication::message::{Batch, Have, Hello, Message, Pull, Push};
 
 use super::expected::{Expected, difference};
 use super::{
-    ALONE, BATCH, BYE, GRAFT, HAVE, HELLO, LAST, NAMED, PROTOCOL, PRUNE, PULL, PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX,
-    RESUME, SHORT, STAMPED, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
+    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, NAMED, PROTOCOL, PULL, PUSH, PUSH_SIZED,
+    QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
 };
 
 /// One direction of a link, for who writes.
@@ -68,13 +68,13 @@ impl Frame<'_> {
     }
 
     /// A transaction. The last one goes to the end of its frame: write nothing behind it.
-    pub(crate) fn push(&mut self, transaction: &Transaction, is_last: bool) {
+    pub(crate) fn push(&mut self, push: &Push, is_last: bool) {
         if is_last {
             self.to.u8(PUSH);
-            self.transaction(transaction);
+            self.transaction(push);
         } else {
             let whole = std::mem::take(&mut self.to);
-            self.transaction(transaction);
+            self.transaction(push);
             let part = std::mem::replace(&mut self.to, whole);
             self.to.u8(PUSH_SIZED);
             self.to.bytes(part.as_slice());
@@ -87,7 +87,7 @@ impl Frame<'_> {
             Message::Hello(hello) => self.hello(hello),
             Message::Pull(pull) => self.pull(pull),
             Message::Batch(batch) => self.batch(batch),
-            Message::Push(transaction) => self.push(transaction, true),
+            Message::Push(push) => self.push(push, true),
             Message::Have(have) => self.have(have),
             Message::Bye { code, text } => {
                 self.to.u8(BYE);
@@ -118,7 +118,7 @@ impl Frame<'_> {
         let known = self.told.as_mut().map(|told| std::mem::take(&mut told.expected.entry(space).or_default().base));
         // A replica that took a new id has less of the old one than before: that cannot be said as what has come.
         let since = known.filter(|known| pull.base.covers(known));
-        let flags = if pull.is_graft { GRAFT } else { 0 }
+        let flags = if pull.grafts.is_empty() { 0 } else { GRAFT }
             | if pull.resume.is_some() { RESUME } else { 0 }
             | if since.is_none() { WHOLE } else { 0 };
         self.to.u8(flags);
@@ -126,6 +126,7 @@ impl Frame<'_> {
             self.to.raw(&answer.to_le_bytes());
             self.to.u64(offset);
         }
+        self.replicas(&pull.grafts);
         let since = since.unwrap_or_default();
         let changed: Vec<(ReplicaId, u64)> = pull.base.iter().filter(|(id, seq)| since.get(*id) < *seq).collect();
         self.vector(&changed);
@@ -145,16 +146,22 @@ impl Frame<'_> {
 
     fn have(&mut self, have: &Have) {
         self.to.u8(HAVE);
-        self.to.u8(if have.is_prune { PRUNE } else { 0 } | if have.is_to_be_pulled { TO_BE_PULLED } else { 0 });
+        let flags = if have.accepts_all { ACCEPTS_ALL } else { 0 }
+            | if have.is_to_be_pulled { TO_BE_PULLED } else { 0 }
+            | if have.declines.is_empty() { 0 } else { DECLINES };
+        self.to.u8(flags);
         self.vector(&have.seqs);
+        self.replicas(&have.declines);
     }
 
-    fn transaction(&mut self, transaction: &Transaction) {
+    fn transaction(&mut self, push: &Push) {
+        let transaction = &*push.transaction;
         let is_alone = transaction.ids.len() == 1;
         let is_short = transaction.rows == 1 && transaction.deps.is_empty();
         self.to.u8(if transaction.stamp.is_some() { STAMPED } else { 0 }
             | if is_alone { ALONE } else { 0 }
-            | if is_short { SHORT } else { 0 });
+            | if is_short { SHORT } else { 0 }
+            | if push.is_early { EARLY } else { 0 });
         if !is_alone {
             self.to.u64(transaction.ids.len() as u64);
         }
@@ -192,6 +199,14 @@ impl Frame<'_> {
         self.to.raw(&transaction.body);
         if let Some(expected) = expected {
             expected.note(transaction);
+        }
+    }
+
+    /// Nothing at all, if there are none.
+    fn replicas(&mut self, ids: &[ReplicaId]) {
+        if !ids.is_empty() {
+            self.to.u64(ids.len() as u64);
+            ids.iter().for_each(|id| self.replica(*id));
         }
     }
 

@@ -4,11 +4,11 @@
 //! frame   := version (1), store, message+
 //! store   := 0 space (16) | number                the first store that a link names is number 1, and so on
 //! message := HELLO flags, [replica (16)], version digest (8), state digest (16)
-//!          | PULL  id, flags, [answer (8), offset], vector
+//!          | PULL  id, flags, [answer (8), offset], [count, replica*], vector
 //!          | BATCH pull, answer (8), offset, flags, length, bytes
 //!          | PUSH  flags, [count], replica*, [origin], lo, [rows, count, (place, seq)*], [stamp], body     to the end of the frame
 //!          | PUSH_SIZED length, what a PUSH has behind its number
-//!          | HAVE  flags, vector
+//!          | HAVE  flags, vector, [count, replica*]
 //!          | BYE   code, length, text
 //! vector  := count, (replica, seq)*
 //! replica := 0 id (16) | number                   the first replica that a link names is number 1, and so on
@@ -59,8 +59,9 @@ const WHOLE: u8 = 4;
 const LAST: u8 = 1;
 
 /// Flags of HAVE.
-const PRUNE: u8 = 1;
+const ACCEPTS_ALL: u8 = 1;
 const TO_BE_PULLED: u8 = 2;
+const DECLINES: u8 = 4;
 
 /// Flags of PUSH.
 const STAMPED: u8 = 1;
@@ -68,6 +69,8 @@ const STAMPED: u8 = 1;
 const ALONE: u8 = 2;
 /// One row, and no dependencies.
 const SHORT: u8 = 4;
+/// Whoever sends it need not have it yet.
+const EARLY: u8 = 8;
 
 /// How many stores and replicas a link may name: the memory for them is bounded.
 const STORES_MAX: usize = 1 << 16;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::causal::{Hlc, ReplicaId, Transaction, VersionVector};
 use crate::laws::Rng;
-use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull};
+use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull, Push};
 
 const SPACES: [[u8; 16]; 2] = [[7; 16], [9; 16]];
 
@@ -22,8 +22,8 @@ fn byte(rng: &mut Rng) -> u8 {
 /// Transactions behind which something follows say how long they are.
 fn write_all(mut frame: encode::Frame<'_>, messages: &[Message]) -> Vec<u8> {
     for (at, message) in messages.iter().enumerate() {
-        if let Message::Push(transaction) = message {
-            frame.push(transaction, at + 1 == messages.len());
+        if let Message::Push(push) = message {
+            frame.push(push, at + 1 == messages.len());
         } else {
             frame.message(message);
         }
@@ -65,7 +65,7 @@ fn message(rng: &mut Rng) -> Message {
         }),
         1 => Message::Pull(Pull {
             id: rng.below(300),
-            is_graft: rng.chance(50),
+            grafts: version(rng).iter().map(|(id, _seq)| id).collect(),
             resume: rng.chance(50).then(|| (rng.next_u64(), rng.below(1 << 40))),
             base: version(rng),
         }),
@@ -77,12 +77,13 @@ fn message(rng: &mut Rng) -> Message {
             bytes: Bytes::from(vec![1; rng.index(50)]),
         }),
         3 => Message::Have(Have {
-            is_prune: rng.chance(50),
+            accepts_all: rng.chance(50),
             is_to_be_pulled: rng.chance(50),
             seqs: version(rng).iter().collect(),
+            declines: version(rng).iter().map(|(id, _seq)| id).collect(),
         }),
         4 => Message::Bye { code: ByeCode::from_number(rng.below(9)), text: String::from("so long") },
-        _ => Message::Push(Arc::new(transaction(rng))),
+        _ => Message::Push(Push { transaction: Arc::new(transaction(rng)), is_early: rng.chance(30) }),
     }
 }
 
