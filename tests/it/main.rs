@@ -8,6 +8,7 @@
 
 #[cfg(feature = "redb")]
 mod backends;
+mod clusters;
 mod copies;
 mod cost;
 #[cfg(feature = "redb")]
@@ -19,6 +20,7 @@ mod deeds;
 #[cfg(feature = "redb")]
 mod disk_faults;
 mod docs;
+mod evidence;
 mod faults;
 mod forge;
 mod golden;

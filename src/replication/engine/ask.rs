@@ -84,7 +84,7 @@ impl<R: Replica> Engine<R> {
         let pull = Pull { id: local.next_pull, grafts, resume, base: local.summary.version.clone() };
         self.say(to, space, Message::Pull(pull));
         if let Some(peer) = self.peers.get_mut(&to) {
-            peer.asked_at = Some(now);
+            peer.is_asked(now);
         }
         self.wait_for_answer(to, space);
     }
@@ -198,14 +198,14 @@ impl<R: Replica> Engine<R> {
         let Some(local) = self.stores.get_mut(&space) else { return };
         let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
         let Some(asking) = session.asking.as_mut() else { return };
-        let here = asking.incoming.spool.len();
+        let here = asking.incoming.spool.len() + asking.incoming.early_bytes as u64;
         asking.in_vain = if here > asking.had { 0 } else { asking.in_vain + 1 };
         if is_ordered || asking.in_vain > IN_VAIN_MAX {
             return self.answer_failed(from, space);
         }
         local.next_pull += 1;
         (asking.pull, asking.had) = (local.next_pull, here);
-        let resume = asking.incoming.answer.map(|answer| (answer, here));
+        let resume = asking.incoming.answer.map(|answer| (answer, asking.incoming.spool.len()));
         let pull = Pull { id: local.next_pull, grafts: Vec::new(), resume, base: local.summary.version.clone() };
         self.say(from, space, Message::Pull(pull));
         self.wait_for_answer(from, space);

@@ -51,7 +51,7 @@ impl<R: Replica> Engine<R> {
         let Some(link) = self.peers.get_mut(&peer) else { return };
         let is_reader = link.link.access == Access::Reader;
         if is_question {
-            link.asked_at = Some(self.now);
+            link.is_asked(self.now);
         }
         let hello = Hello {
             replica: local.summary.replica,

@@ -56,6 +56,11 @@ impl Peer {
 }
 
 impl Peer {
+    /// It is asked something. If it was asked before and has not answered, nobody can tell which of the two it answers next.
+    pub(super) fn is_asked(&mut self, now: Moment) {
+        self.asked_at = if self.asked_at.is_some() { None } else { Some(now) };
+    }
+
     /// It has answered what it was asked at `asked_at`.
     pub(super) fn has_answered(&mut self, now: Moment) {
         if let Some(asked) = self.asked_at.take() {

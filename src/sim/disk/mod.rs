@@ -133,6 +133,12 @@ impl Disk {
         self.state.lock().is_off = true;
     }
 
+    /// Whether the power is cut.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.state.lock().is_off
+    }
+
     /// Cuts the power in the middle of the operation with this number.
     pub fn cut_power_at(&self, operation: u64) {
         self.state.lock().off_at = Some(operation);

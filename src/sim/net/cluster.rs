@@ -1,24 +1,14 @@
 //! Whole clusters, one for each seed: replicas write, the network fails, and after every step of every replica the oracle is asked.
 
-use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::causal::{ReplicaId, VersionVector};
-use crate::laws::Rng;
-use crate::replication::{Config, Event};
-use crate::sim::op::{Generator, Op};
-use crate::sim::oracle::{Cut, Oracle};
-use crate::sim::plan::EPOCH_MS;
 use crate::sim::schema::Schema;
-use crate::sim::store::StoreSubject;
-use crate::sim::subject::Subject;
 
 use super::counts::NetCounts;
-use super::link::Faults;
-use super::network::{Happened, Network};
+use super::world::{Checked, World};
 
 /// Runs clusters of a schema, one for each seed: 2 to 6 stores, linked in some way, that write while links are lost and cut, nodes are
 /// stopped and clocks set. After each thing that a node handles, what its store reads must be what the [`Oracle`] says of its version. At
@@ -36,13 +26,14 @@ pub struct Cluster {
     schema: Arc<Schema>,
     seed: u64,
     runs: u64,
+    threads: usize,
 }
 
 impl Cluster {
     /// One run, of seed 0.
     #[must_use]
     pub fn new(schema: &Arc<Schema>) -> Self {
-        Self { schema: Arc::clone(schema), seed: 0, runs: 1 }
+        Self { schema: Arc::clone(schema), seed: 0, runs: 1, threads: 1 }
     }
 
     /// The seed of the first run; the others have the following ones.
@@ -59,21 +50,56 @@ impl Cluster {
         self
     }
 
+    /// On how many threads.
+    #[must_use]
+    pub const fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
     /// Runs them.
     ///
     /// # Errors
-    /// The first failure.
+    /// The failure of the lowest seed among those that were found. A thread stops at its first.
     ///
     /// # Panics
     /// The schema has no cell.
     pub fn run(&self) -> Result<NetCounts, Box<ClusterFailure>> {
-        let mut counts = NetCounts::default();
-        for seed in (0..self.runs).map(|run| self.seed.wrapping_add(run)) {
-            let mut world = World::new(&self.schema, seed);
-            guarded(&mut world).map_err(|what| world.failure(seed, what))?;
-            counts += world.counts();
+        let failed = AtomicBool::new(false);
+        let lane = |lane: usize| {
+            let mut counts = NetCounts::default();
+            let mut runs = (lane as u64..self.runs).step_by(self.threads.max(1));
+            while !failed.load(Ordering::Relaxed)
+                && let Some(run) = runs.next()
+            {
+                counts +=
+                    self.run_one(self.seed.wrapping_add(run)).inspect_err(|_failure| failed.store(true, Ordering::Relaxed))?;
+            }
+            Ok(counts)
+        };
+        if self.threads <= 1 {
+            return lane(0);
         }
-        Ok(counts)
+        let lanes: Vec<Result<NetCounts, Box<ClusterFailure>>> = std::thread::scope(|scope| {
+            let lanes: Vec<_> = (0..self.threads).map(|number| scope.spawn(move || lane(number))).collect();
+            lanes.into_iter().map(|lane| lane.join().expect("panics of a cluster are caught")).collect()
+        });
+        let mut counts = NetCounts::default();
+        let mut first: Option<Box<ClusterFailure>> = None;
+        for lane in lanes {
+            match lane {
+                Ok(lane) => counts += lane,
+                Err(failure) if first.as_ref().is_none_or(|first| failure.seed < first.seed) => first = Some(failure),
+                Err(_later) => {}
+            }
+        }
+        first.map_or(Ok(counts), Err)
+    }
+
+    fn run_one(&self, seed: u64) -> Result<NetCounts, Box<ClusterFailure>> {
+        let mut world = World::new(&self.schema, seed);
+        guarded(&mut world).map_err(|what| world.failure(seed, what))?;
+        Ok(world.counts())
     }
 
     /// Runs one, and returns what stands for everything that happened in it.
@@ -114,350 +140,4 @@ fn guarded(world: &mut World) -> Checked {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("a panic: {}", text.unwrap_or("a payload that is not text")))
     })
-}
-
-/// How many lines of what happened are kept.
-const TRACE_MAX: usize = 80;
-
-type Checked = Result<(), String>;
-
-struct Place {
-    subject: StoreSubject,
-    cut: Cut,
-    version: VersionVector,
-    skew_ms: i64,
-    is_running: bool,
-}
-
-struct World {
-    schema: Arc<Schema>,
-    network: Network,
-    oracle: Oracle,
-    places: Vec<Place>,
-    rng: Rng,
-    trace: VecDeque<String>,
-    exchange_every: u64,
-    /// The longest time that a frame takes.
-    slowest: u64,
-    counts: NetCounts,
-}
-
-/// What is planned for a moment.
-#[derive(Debug, Clone, Copy)]
-enum Plan {
-    Write,
-    Cut,
-    Heal(usize),
-    Restart,
-    Start(usize),
-    Skew,
-    Truncate,
-}
-
-impl World {
-    fn new(schema: &Arc<Schema>, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
-        let config = draw_config(&mut rng);
-        let exchange_every = u64::try_from(config.exchange_every.as_micros()).unwrap_or(u64::MAX);
-        let mut network = Network::new(config, rng.next_u64());
-        let count = 2 + rng.index(5);
-        let ids: Vec<ReplicaId> = (0..count).map(|_| ReplicaId::from_u128(u128::from(rng.next_u64()))).collect();
-        let mut places = Vec::new();
-        for id in &ids {
-            let mut subject = StoreSubject::in_memory(*id, schema);
-            subject.set_clock(EPOCH_MS);
-            network.add(subject.store());
-            places.push(Place { subject, cut: Cut::default(), version: VersionVector::new(), skew_ms: 0, is_running: true });
-        }
-        let mut slowest = 0;
-        for [one, other] in draw_links(count, &mut rng) {
-            let faults = if rng.chance(50) { Faults::connection() } else { Faults::datagrams() };
-            // What goes another way overtakes what goes over a slow link.
-            let faults = if rng.chance(25) { faults.with_latency(500_000..=3_000_000) } else { faults };
-            slowest = slowest.max(*faults.latency.end());
-            network.link(one, other, faults);
-        }
-        let oracle = Oracle::new(Arc::clone(schema), &ids);
-        let (schema, trace, counts) = (Arc::clone(schema), VecDeque::new(), NetCounts::default());
-        Self { schema, network, oracle, places, rng, trace, exchange_every, slowest, counts }
-    }
-
-    fn counts(&self) -> NetCounts {
-        let mut counts = *self.network.counts();
-        counts += self.counts;
-        counts
-    }
-
-    fn failure(&self, seed: u64, what: String) -> Box<ClusterFailure> {
-        let trace = self.trace.iter().cloned().collect();
-        Box::new(ClusterFailure { seed, at: self.network.now(), what, trace })
-    }
-
-    fn note(&mut self, what: fmt::Arguments<'_>) {
-        if self.trace.len() == TRACE_MAX {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(format!("{:>12.6}  {what}", self.network.now() as f64 / 1e6));
-    }
-
-    fn run(&mut self) -> Checked {
-        let mut plans = Vec::new();
-        let end = 60_000_000 + self.rng.below(60_000_000);
-        let writes = 30 + self.rng.index(120);
-        let mut draw = |network: &mut Network, rng: &mut Rng, count: usize, plan: Plan| {
-            for _ in 0..count {
-                network.plan_at(rng.below(end), plans.len() as u64);
-                plans.push(plan);
-            }
-        };
-        let (network, rng) = (&mut self.network, &mut self.rng);
-        draw(network, rng, writes, Plan::Write);
-        let cuts = rng.index(8);
-        draw(network, rng, cuts, Plan::Cut);
-        let restarts = rng.index(4);
-        draw(network, rng, restarts, Plan::Restart);
-        let skews = rng.index(4);
-        draw(network, rng, skews, Plan::Skew);
-        let truncations = rng.index(12);
-        draw(network, rng, truncations, Plan::Truncate);
-
-        let schema = Arc::clone(&self.schema);
-        let generator = Generator::new(&schema, &mut self.rng);
-        while self.network.now() < end
-            && let Some(happened) = self.network.advance()
-        {
-            match happened {
-                Happened::At(node) => self.check(node)?,
-                Happened::Planned(number) => {
-                    let plan = usize::try_from(number).ok().and_then(|number| plans.get(number)).copied();
-                    if let Some(plan) = plan {
-                        self.carry_out(plan, &generator, &mut plans)?;
-                    }
-                }
-                Happened::Unseen => {}
-            }
-            self.hear_events()?;
-        }
-        self.come_to_rest()
-    }
-
-    fn carry_out(&mut self, plan: Plan, generator: &Generator<'_>, plans: &mut Vec<Plan>) -> Checked {
-        let later = self.network.now() + 1_000_000 + self.rng.below(15_000_000);
-        let mut next = |network: &mut Network, plan: Plan| {
-            network.plan_at(later, plans.len() as u64);
-            plans.push(plan);
-        };
-        let node = self.rng.index(self.places.len());
-        match plan {
-            Plan::Write => return self.write(node, generator),
-            Plan::Cut => {
-                let link = self.rng.index(self.network.links());
-                let directions =
-                    *self.rng.pick(&[[true, true], [true, true], [true, false], [false, true]]).expect("not empty");
-                self.network.cut(link, directions);
-                next(&mut self.network, Plan::Heal(link));
-                let [one, other] = self.network.ends(link);
-                self.note(format_args!("cut link {link} between {one} and {other}, {directions:?}"));
-            }
-            Plan::Heal(link) => {
-                self.network.heal(link);
-                self.note(format_args!("mend link {link}"));
-                // What is written while two sides catch up crosses it.
-                for _ in 0..self.rng.below(4) {
-                    let at = self.network.now() + self.rng.below(1_000_000);
-                    self.network.plan_at(at, plans.len() as u64);
-                    plans.push(Plan::Write);
-                }
-            }
-            Plan::Restart if self.places.get(node).is_some_and(|place| place.is_running) => {
-                self.network.stop(node);
-                self.counts.restarts += 1;
-                self.note(format_args!("stop {node}"));
-                if let Some(place) = self.places.get_mut(node) {
-                    place.is_running = false;
-                    place.subject.restart().map_err(|fault| format!("replica {node} does not open again: {fault}"))?;
-                }
-                next(&mut self.network, Plan::Start(node));
-            }
-            Plan::Restart => {}
-            Plan::Start(node) => self.start(node),
-            Plan::Skew => {
-                let skew_ms = i64::try_from(self.rng.below(10_000)).unwrap_or_default() - 5_000;
-                self.counts.skews += 1;
-                self.note(format_args!("set the clock of {node} by {skew_ms} ms"));
-                if let Some(place) = self.places.get_mut(node) {
-                    place.skew_ms = skew_ms;
-                }
-            }
-            Plan::Truncate => {
-                self.counts.truncations += 1;
-                let shares: Vec<u64> = (0..8).map(|_| self.rng.below(1_001)).collect();
-                self.note(format_args!("forget deletes at {node}"));
-                let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-                let version = place.subject.version().map_err(|fault| fault.to_string())?;
-                let below = version.iter().zip(shares).map(|((id, seq), share)| (id, seq * share / 1_000)).collect();
-                place.subject.truncate(&below).map_err(|fault| format!("replica {node} does not forget: {fault}"))?;
-                self.network.committed(node);
-                return self.check(node);
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, node: usize) {
-        self.note(format_args!("start {node}"));
-        if let Some(place) = self.places.get_mut(node) {
-            place.is_running = true;
-            self.network.start(node, place.subject.store());
-        }
-    }
-
-    fn set_clock(&mut self, node: usize) {
-        let now_ms = EPOCH_MS + self.network.now() / 1_000;
-        if let Some(place) = self.places.get_mut(node) {
-            place.subject.set_clock(now_ms.saturating_add_signed(place.skew_ms));
-        }
-    }
-
-    fn write(&mut self, node: usize, generator: &Generator<'_>) -> Checked {
-        let ops: Vec<Op> = (0..1 + self.rng.index(3)).map(|_| generator.op(&[], &mut self.rng)).collect();
-        self.set_clock(node);
-        let text: Vec<String> = ops.iter().map(|op| op.display(&self.schema).to_string()).collect();
-        self.note(format_args!("{node}: {}", text.join(", ")));
-        let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-        let (saw, id) = (place.cut, place.subject.replica());
-        place.subject.commit(&ops, &[]).map_err(|fault| format!("replica {node} does not write: {fault}"))?;
-        let last = place.subject.version().map_err(|fault| fault.to_string())?.get(id);
-        if last > self.oracle.version(&saw).get(id) {
-            let at = self.oracle.record(node, &saw, last, &ops, &[]);
-            // The stamp is what its own writes read as. Where they differ, the check of the cells says so.
-            let written = self.oracle.registers_written(at).next();
-            if let Some(cell) = written
-                && let Ok(crate::sim::Observed::Register(siblings)) = place.subject.read(cell)
-                && let Some(stamp) = siblings.iter().filter(|sibling| sibling.writer == id).map(|sibling| sibling.stamp).max()
-            {
-                self.oracle.stamp(at, stamp);
-            }
-        }
-        self.check(node)?;
-        self.network.committed(node);
-        self.check(node)
-    }
-
-    /// What a replica has must be whole transactions, no fewer than before, and each cell must read what they make.
-    fn check(&mut self, node: usize) -> Checked {
-        let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-        let version = place.subject.version().map_err(|fault| fault.to_string())?;
-        if version == place.version {
-            return Ok(());
-        }
-        let Some(cut) = self.oracle.cut_at(&version) else {
-            return Err(format!("replica {node} has a part of a transaction: {version:?}"));
-        };
-        if !cut.covers(&place.cut) {
-            return Err(format!("replica {node} has lost what it had: {version:?} after {:?}", place.version));
-        }
-        (place.cut, place.version) = (cut, version);
-        for cell in self.schema.cell_ids() {
-            let observed = place.subject.read(cell).map_err(|fault| format!("replica {node}: {fault}"))?;
-            let expected = self.oracle.read(cell, &cut);
-            if observed != expected {
-                let cell = self.schema.at(cell);
-                return Err(format!("replica {node}, {cell}: expected {expected:?}, observed {observed:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn hear_events(&mut self) -> Checked {
-        for (node, event) in self.network.take_events() {
-            match event {
-                Event::Met { .. } | Event::InStep { .. } | Event::Left { .. } => {}
-                event @ (Event::Diverged { .. } | Event::CutOff { .. } | Event::Trouble { .. }) => {
-                    return Err(format!("node {node} says {event:?}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Mends everything, and waits until all are the same.
-    fn come_to_rest(&mut self) -> Checked {
-        for link in 0..self.network.links() {
-            self.network.heal(link);
-        }
-        for node in 0..self.places.len() {
-            if self.places.get(node).is_some_and(|place| !place.is_running) {
-                self.start(node);
-            }
-        }
-        self.note(format_args!("everything is mended"));
-        // Those who are not linked directly need a few rounds, and broken links are seen after a while.
-        let end = self.network.now() + 10_000_000 + 10 * (self.exchange_every + self.slowest);
-        while !self.all_are_same() {
-            if self.network.now() > end {
-                return Err(self.how_they_stand());
-            }
-            match self.network.advance() {
-                Some(Happened::At(node)) => self.check(node)?,
-                Some(Happened::Planned(_) | Happened::Unseen) => {}
-                None => return Err(String::from("nothing happens any more, and they are not the same")),
-            }
-            self.hear_events()?;
-        }
-        let mut first: Option<Vec<u8>> = None;
-        for (node, place) in self.places.iter().enumerate() {
-            place.subject.check().map_err(|fault| format!("replica {node}: {fault}"))?;
-            let canonical = place.subject.canonical().map_err(|fault| format!("replica {node}: {fault}"))?;
-            if *first.get_or_insert_with(|| canonical.clone()) != canonical {
-                return Err(format!("replica {node} has other canonical bytes than the first one"));
-            }
-        }
-        Ok(())
-    }
-
-    fn how_they_stand(&self) -> String {
-        let mut text = String::from("they do not come together:");
-        for (node, place) in self.places.iter().enumerate() {
-            let _ = write!(text, "\n  {node} has {:?}", place.cut);
-            for status in self.network.status(node) {
-                let _ = write!(text, "\n    {status:?}");
-            }
-        }
-        text
-    }
-
-    fn all_are_same(&self) -> bool {
-        self.places.iter().all(|place| self.places.first().is_some_and(|first| first.cut == place.cut))
-    }
-}
-
-/// Intervals and limits, now and then so small that what they are for happens.
-fn draw_config(rng: &mut Rng) -> Config {
-    let mut small = |small: usize, usual: usize, percent: u64| if rng.chance(percent) { small } else { usual };
-    let usual = Config::default();
-    let (push_bytes_max, queue_bytes) = (small(200, usual.push_bytes_max, 20), small(1_000, usual.queue_bytes, 20));
-    let (waiting_bytes, answer_memory) = (small(1_000, usual.waiting_bytes, 20), small(0, usual.answer_memory, 50));
-    Config {
-        exchange_every: Duration::from_millis(1_000 + rng.below(9_000)),
-        push_window: Duration::from_millis(if rng.chance(50) { 0 } else { rng.below(200) }),
-        graft_after: Duration::from_millis(100 + rng.below(900)),
-        frame_bytes: *rng.pick(&[100, 400, 64 << 10]).expect("not empty"),
-        push_bytes_max,
-        queue_bytes,
-        waiting_bytes,
-        answer_memory,
-        ..usual
-    }
-}
-
-/// A line, a ring, a star, or all with all.
-fn draw_links(count: usize, rng: &mut Rng) -> Vec<[usize; 2]> {
-    let line = (1..count).map(|node| [node - 1, node]);
-    match rng.below(4) {
-        0 => line.collect(),
-        1 if count > 2 => line.chain([[count - 1, 0]]).collect(),
-        2 => (1..count).map(|node| [0, node]).collect(),
-        _ => (0..count).flat_map(|one| (one + 1..count).map(move |other| [one, other])).collect(),
-    }
 }

@@ -4,8 +4,10 @@ mod cluster;
 mod counts;
 mod link;
 mod network;
+mod place;
 #[cfg(test)]
 mod tests;
+mod world;
 
 pub use cluster::{Cluster, ClusterFailure};
 pub use counts::NetCounts;

@@ -1,0 +1,64 @@
+//! Whole clusters over a simulated network, each replica checked against the oracle after everything that it handles.
+//! `TOMBOLO_CLUSTERS=100000` runs that many and writes the evidence; `TOMBOLO_CLUSTER=77` runs that one, and tells what happened in it.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use serde_json::json;
+use tombolo::sim::{Cluster, NetCounts, Schema};
+
+use crate::evidence;
+
+const IN_EVERY_RUN: u64 = 5_000;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok())
+}
+
+#[test]
+fn clusters_come_together_and_every_replica_reads_what_the_oracle_says() {
+    let cluster = Cluster::new(&Arc::new(Schema::every_kind()));
+    let (one, wanted) = (number("TOMBOLO_CLUSTER"), number("TOMBOLO_CLUSTERS"));
+    let threads = available_parallelism().map_or(1, usize::from);
+    let runs = if one.is_some() { 1 } else { wanted.unwrap_or(IN_EVERY_RUN) };
+    let counts = match cluster.seed(one.unwrap_or(0)).runs(runs).threads(threads).run() {
+        Ok(counts) => counts,
+        Err(failure) => panic!("{failure}again: TOMBOLO_CLUSTER={} cargo test --test it clusters", failure.seed),
+    };
+    println!("{runs} clusters: {counts}");
+    if one.is_none() {
+        require_all(&counts, runs);
+    }
+    if wanted.is_some() {
+        write_evidence(&counts, runs);
+    }
+}
+
+/// A fault that never happens says nothing.
+fn require_all(counts: &NetCounts, runs: u64) {
+    let each = [counts.lost, counts.repeated, counts.cut_off, counts.cuts, counts.restarts, counts.skews, counts.truncations];
+    assert!(each.iter().all(|count| *count > runs / 2), "{counts}");
+    assert!(counts.crashes > runs / 20 && counts.delivered > 500 * runs, "{counts}");
+}
+
+fn write_evidence(counts: &NetCounts, runs: u64) {
+    let what = json!({
+        "what": "clusters of 2 to 6 stores over a simulated network, each store checked against the oracle after everything that it handles",
+        "command": format!("TOMBOLO_CLUSTERS={runs} cargo test --release --test it clusters"),
+        "seeds": [0, runs - 1],
+        "violations": 0,
+        "frames_sent": counts.sent,
+        "bytes_sent": counts.bytes,
+        "frames_delivered": counts.delivered,
+        "faults": counts.faults(),
+        "frames_lost": counts.lost,
+        "frames_repeated": counts.repeated,
+        "frames_cut_off": counts.cut_off,
+        "links_cut": counts.cuts,
+        "restarts": counts.restarts,
+        "power_losses": counts.crashes,
+        "clocks_set": counts.skews,
+        "truncations": counts.truncations,
+    });
+    evidence::write("clusters.json", what);
+}
