@@ -61,6 +61,8 @@ pub mod sim;
 pub mod storage;
 #[cfg(feature = "std")]
 pub mod system;
+#[cfg(feature = "node")]
+pub mod transport;
 
 pub use causal::{ReplicaId, VersionVector};
 #[cfg(feature = "std")]
