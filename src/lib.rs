@@ -29,17 +29,20 @@
 //! # Layers
 //!
 //! ```text
+//!  node ──▶ replication, transport             a node runs the engine over transports
+//!   │
 //!  kv ────▶ crdt ──▶ causal ──▶ codec          sim checks kv against an oracle, laws check a crdt
 //!   └─────▶ storage ───────────▶ codec          system: clock, randomness, files
 //! ```
 //!
-//! [`kv`] is the store. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`], [`codec`] and [`laws`] are pure, and need
+//! [`kv`] is the store. `node` keeps it in step with those of peers. [`storage`] keeps its bytes: in memory, in a file, or where you like. [`crdt`], [`causal`], [`codec`] and [`laws`] are pure, and need
 //! `alloc` only. With [`laws`] you prove a CRDT of your own: `docs/testing.md`. `docs/architecture.md` draws the whole.
 //!
 //! # Features
 //!
-//! `redb` (default): durable files. `std` (by `redb`): the store. `replication`: the engine that keeps stores in step. `stream`: a watch is
-//! a `Stream`. `proptest`: strategies for states and histories of CRDTs. `sim`: the oracle, and a simulated network. Minimum Rust: 1.95.
+//! `redb` (default): durable files. `std` (by `redb`): the store. `tcp` (default): nodes over TCP. `node` (by `tcp`): the node, over a transport of yours.
+//! `replication` (by `node`): the engine that keeps stores in step. `stream`: a watch is a `Stream`. `proptest`: strategies for states and
+//! histories of CRDTs. `sim`: the oracle, and a simulated network. Minimum Rust: 1.95.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -51,6 +54,8 @@ pub mod crdt;
 #[cfg(feature = "std")]
 pub mod kv;
 pub mod laws;
+#[cfg(feature = "node")]
+pub mod node;
 #[cfg(feature = "proptest")]
 pub mod proptest;
 #[cfg(feature = "replication")]

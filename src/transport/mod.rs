@@ -47,8 +47,9 @@ pub const FRAME_BYTES_MAX: usize = (16 << 20) + 64;
 /// What it need not do: understand, sign, compress or repeat frames; know who else there is; connect again, if the way there comes back
 /// by itself. A peer may be anything that a short string names.
 ///
-/// An error of `run` is told to people, and its peers are gone; the
-/// node goes on with its other transports.
+/// An error of `run` is told to people, as [`NodeEvent::TransportEnded`], and its peers are gone; the node goes on with its others.
+///
+/// [`NodeEvent::TransportEnded`]: crate::node::NodeEvent::TransportEnded
 pub trait Transport: Send + 'static {
     /// Carries frames until the node shuts down.
     fn run(self, link: Link) -> impl Future<Output = io::Result<()>> + Send;

@@ -39,6 +39,8 @@ mod local;
 #[cfg(all(feature = "redb", target_os = "linux"))]
 mod memory;
 mod network;
+#[cfg(feature = "tcp")]
+mod node;
 mod non_causal;
 mod retention;
 mod shadow;

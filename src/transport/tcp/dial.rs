@@ -19,7 +19,9 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, address: PeerName) {
             Ok(lasted) => pause.has_lasted(lasted),
             Err(TcpError::AlreadyConnected) => {
                 // Here: until that one ends. There alone: the other end will find out that it is gone.
+                let since = Instant::now();
                 shared.registry.alone(&address).await;
+                pause.has_lasted(since.elapsed());
             }
             Err(TcpError::Oneself) => {
                 shared.link.unreachable(&address, TcpError::Oneself);

@@ -210,11 +210,20 @@ async fn half_open_connections_are_limited_and_time_out() {
         silent.push(TcpStream::connect(address.as_str()).await.unwrap());
     }
     let _peer = End::start(2, Tcp::dialling().peer(address));
-    for _ in 0..3 {
-        let (_name, why) = listens.unreachable().await;
-        assert!(why.contains("introduce itself"), "{why}");
+    let (mut late, mut is_up) = (0, false);
+    while late < 3 || !is_up {
+        match listens.hear().await {
+            FromLink::Unreachable { why, .. } => {
+                assert!(why.contains("introduce itself"), "{why}");
+                late += 1;
+            }
+            FromLink::Up { .. } => {
+                assert!(late > 0, "it did not wait for its turn");
+                is_up = true;
+            }
+            other => panic!("{other:?}"),
+        }
     }
-    listens.up().await;
 }
 
 #[tokio::test]
