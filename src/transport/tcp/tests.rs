@@ -221,7 +221,7 @@ async fn half_open_connections_are_limited_and_time_out() {
                 assert!(late > 0, "it did not wait for its turn");
                 is_up = true;
             }
-            other => panic!("{other:?}"),
+            FromLink::Down { .. } | FromLink::Received { .. } | FromLink::Sent { .. } => {}
         }
     }
 }
