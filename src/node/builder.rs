@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::thread;
+#[cfg(feature = "tcp")]
 use std::time::Duration;
 
 use tokio::runtime::Handle;

@@ -19,14 +19,32 @@ use crate::transport::{FromLink, PeerName, Port};
 /// What the driver is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Link { transport: usize, what: FromLink },
-    Attach { number: u64, store: Store, attached: Attached },
-    Changed { number: u64 },
-    Know { peer: PeerName, access: Access },
-    Forget { peer: PeerName },
+    Link {
+        transport: usize,
+        what: FromLink,
+    },
+    Attach {
+        number: u64,
+        store: Store,
+        attached: Attached,
+    },
+    Changed {
+        number: u64,
+    },
+    Know {
+        peer: PeerName,
+        access: Access,
+    },
+    #[cfg(feature = "tcp")]
+    Forget {
+        peer: PeerName,
+    },
     Status(oneshot::Sender<NodeStatus>),
     Wait(Waiter),
-    TransportEnded { transport: usize, why: Option<String> },
+    TransportEnded {
+        transport: usize,
+        why: Option<String>,
+    },
     Stop,
 }
 
@@ -115,6 +133,7 @@ impl Driver {
                     self.close(link, "what is exchanged with it has changed");
                 }
             }
+            #[cfg(feature = "tcp")]
             Command::Forget { peer } => self.peers.forget(peer),
             // Nobody there: whoever asked does not wait any more.
             Command::Status(tell) => tell.send(self.status()).unwrap_or_default(),

@@ -42,6 +42,7 @@ impl Peers {
     }
 
     /// An address is dialled no more.
+    #[cfg(feature = "tcp")]
     pub(super) fn forget(&mut self, name: PeerName) {
         let place = (DIALLING, name);
         if let Some(record) = self.records.get_mut(&place) {

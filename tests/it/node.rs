@@ -376,6 +376,7 @@ async fn over_a_network_that_loses_repeats_and_reorders_nodes_converge_after_a_c
     let network = Memory::new(5, Faults { loss: 100, repetition: 100, reordering: 100 });
     let mut config = Config::default();
     (config.exchange_every, config.graft_after) = (Duration::from_millis(200), Duration::from_millis(50));
+    (config.answer_timeout, config.retry_max) = (Duration::from_secs(1), Duration::from_secs(1));
     let stores: Vec<Store> = (0..3).map(|_| Store::in_memory()).collect();
     let names = ["a", "b", "c"];
     let mut nodes = Vec::new();
