@@ -78,7 +78,8 @@ impl NodeBuilder {
         self
     }
 
-    /// With other intervals and limits.
+    /// With other intervals and limits. Peers should agree on [`Config::exchange_every`], about: a connection on which nothing came for
+    /// three of them is closed.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self

@@ -146,8 +146,8 @@ impl Driver {
 
     fn hear(&mut self, transport: usize, what: FromLink) {
         match what {
-            FromLink::Up { peer, channel } => {
-                let (link, access) = self.peers.up((transport, peer.clone()));
+            FromLink::Up { peer, coming, channel } => {
+                let (link, access) = self.peers.up((transport, peer.clone()), coming);
                 self.tell(NodeEvent::Up { peer });
                 let channel = Link { is_ordered: channel.is_ordered, window: channel.window, access };
                 self.input(Input::Up { peer: link, link: channel });
@@ -189,7 +189,7 @@ impl Driver {
                     if let Some(((transport, name), record)) = self.peers.of_link(to) {
                         record.bytes_out += frame.len() as u64;
                         if let Some(Some(port)) = self.ports.get(*transport) {
-                            port.send(name.clone(), frame);
+                            port.send(name.clone(), record.coming, frame);
                         }
                     }
                 }
@@ -207,9 +207,10 @@ impl Driver {
 
     /// Closes a link from this side.
     fn close(&mut self, link: PeerId, why: &str) {
-        let Some(place) = self.peers.place(link).cloned() else { return };
+        let Some((place, record)) = self.peers.of_link(link) else { return };
+        let (place, coming) = (place.clone(), record.coming);
         if let Some(Some(port)) = self.ports.get(place.0) {
-            port.close(place.1.clone());
+            port.close(place.1.clone(), coming);
         }
         self.down(&place, why.to_owned());
     }

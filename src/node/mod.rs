@@ -171,7 +171,8 @@ impl Node {
     }
 
     /// Waits until peers have said that they have everything up to a version, on their disks: what [`Store::version`] or
-    /// [`Tx::commit`](crate::Tx::commit) returned. Returns whether they have within that time.
+    /// [`Tx::commit`](crate::Tx::commit) returned. Returns whether they have within that time. Peers say so of several events at once,
+    /// each after [`Config::have_after`](crate::replication::Config::have_after) at the latest: of 100 ms, unless they are told otherwise.
     ///
     /// A time-out is not a rollback. What was written stays written, goes out as soon as it can, and may be at some peers already.
     ///
@@ -206,8 +207,8 @@ impl Node {
         Events::new(self.inner.events.resubscribe())
     }
 
-    /// Says goodbye to the peers, sends what was given out, and stops; the stores are let go of. Whoever has a clone may call it, also
-    /// again.
+    /// Says goodbye to the peers, sends what was given out, and stops; the stores are let go of. Waits while one of them is busy with a
+    /// merge, and a few seconds for peers that take nothing. Whoever has a clone may call it, also again.
     ///
     /// # Errors
     /// The node has not stopped as it should. The stores have everything that they had.

@@ -16,6 +16,8 @@ pub(super) const DIALLING: usize = 0;
 pub(super) struct Record {
     /// The link; `None`: there is none.
     pub(super) link: Option<PeerId>,
+    /// What the transport calls the link.
+    pub(super) coming: u64,
     pub(super) is_dialled: bool,
     pub(super) access: Access,
     pub(super) last_contact: Option<Moment>,
@@ -52,10 +54,11 @@ impl Peers {
     }
 
     /// A peer is up: it gets a new link.
-    pub(super) fn up(&mut self, place: Place) -> (PeerId, Access) {
+    pub(super) fn up(&mut self, place: Place, coming: u64) -> (PeerId, Access) {
         self.last_link += 1;
         let link = PeerId(self.last_link);
         let record = self.records.entry(place.clone()).or_default();
+        record.coming = coming;
         if let Some(before) = record.link.replace(link) {
             self.links.remove(&before);
         }
@@ -122,12 +125,12 @@ mod tests {
         let mut peers = Peers::default();
         let place = (DIALLING, PeerName::from("a"));
         assert_eq!(peers.know("a".into(), Access::Reader), None);
-        let (first, access) = peers.up(place.clone());
+        let (first, access) = peers.up(place.clone(), 1);
         assert_eq!(access, Access::Reader);
         peers.of_link(first).unwrap().1.bytes_out += 5;
         assert_eq!(peers.down(&place, "gone"), Some(first));
         assert_eq!(peers.down(&place, "gone again"), None);
-        let (second, _access) = peers.up(place);
+        let (second, _access) = peers.up(place, 2);
         assert_ne!(first, second);
         assert_eq!(peers.place(first), None);
         let (_place, record) = peers.of_link(second).unwrap();
@@ -139,7 +142,7 @@ mod tests {
         let mut peers = Peers::default();
         for stranger in 0..100 {
             let place = (1, PeerName::from(stranger.to_string()));
-            peers.up(place.clone());
+            peers.up(place.clone(), 1);
             peers.down(&place, "gone");
             peers.unreachable(&place, "refused");
         }
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn a_peer_that_becomes_a_reader_needs_another_link() {
         let mut peers = Peers::default();
-        let (link, _access) = peers.up((DIALLING, "a".into()));
+        let (link, _access) = peers.up((DIALLING, "a".into()), 1);
         assert_eq!(peers.know("a".into(), Access::Full), None);
         assert_eq!(peers.know("a".into(), Access::Reader), Some(link));
     }

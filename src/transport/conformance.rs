@@ -1,6 +1,6 @@
 //! What every transport must do, as functions that panic with the law that broke.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -170,12 +170,11 @@ struct End {
     run: Option<JoinHandle<io::Result<()>>>,
     /// The only peer, and the way to it.
     peer: Option<PeerName>,
+    coming: u64,
     channel: Channel,
     credit: i64,
     /// What has come. It takes room until it is looked at.
     frames: VecDeque<(Vec<u8>, Room)>,
-    /// How often each peer has come.
-    comings: BTreeMap<PeerName, u64>,
 }
 
 /// Both ends, once each sees the other.
@@ -209,19 +208,18 @@ impl End {
             heard,
             run: Some(run),
             peer: None,
+            coming: 0,
             channel: Channel { is_ordered: false, window: 0 },
             credit: 0,
             frames: VecDeque::new(),
-            comings: BTreeMap::new(),
         }
     }
 
     fn take(&mut self, law: &str, what: FromLink) {
         match what {
-            FromLink::Up { peer, channel } => {
-                *self.comings.entry(peer.clone()).or_default() += 1;
+            FromLink::Up { peer, coming, channel } => {
                 assert!(self.peer.is_none(), "{law}: {peer} is up, and {:?} is still there", self.peer);
-                (self.peer, self.channel) = (Some(peer), channel);
+                (self.peer, self.coming, self.channel) = (Some(peer), coming, channel);
                 self.credit = i64::try_from(channel.window).unwrap_or(i64::MAX);
             }
             FromLink::Down { peer, .. } => {
@@ -266,7 +264,7 @@ impl End {
         self.has_credit(law).await;
         self.credit = self.credit.saturating_sub_unsigned(bytes.len() as u64);
         match (&self.port, &self.peer) {
-            (Some(port), Some(peer)) => port.send(peer.clone(), bytes),
+            (Some(port), Some(peer)) => port.send(peer.clone(), self.coming, bytes),
             (_, _) => broken(law, "the peer went by itself"),
         }
     }
@@ -293,7 +291,7 @@ impl End {
 
     fn close(&mut self) {
         if let (Some(port), Some(peer)) = (&self.port, self.peer.take()) {
-            port.close(peer);
+            port.close(peer, self.coming);
         }
     }
 

@@ -73,11 +73,29 @@ pub enum Outgoing {
 /// What a transport tells its node.
 #[derive(Debug)]
 pub(crate) enum FromLink {
-    Up { peer: PeerName, channel: Channel },
-    Down { peer: PeerName, why: String },
-    Unreachable { peer: PeerName, why: String },
-    Received { peer: PeerName, bytes: Vec<u8>, room: Room },
-    Sent { peer: PeerName, bytes: u64 },
+    /// `coming` is the number of this coming of the peer: what is given out for an earlier one must not go to a later one.
+    Up {
+        peer: PeerName,
+        coming: u64,
+        channel: Channel,
+    },
+    Down {
+        peer: PeerName,
+        why: String,
+    },
+    Unreachable {
+        peer: PeerName,
+        why: String,
+    },
+    Received {
+        peer: PeerName,
+        bytes: Vec<u8>,
+        room: Room,
+    },
+    Sent {
+        peer: PeerName,
+        bytes: u64,
+    },
 }
 
 /// The room that a received frame takes until the node has handled it.
@@ -95,18 +113,25 @@ struct Inner {
     tell: Box<dyn Fn(FromLink) + Send + Sync>,
     room: Arc<Semaphore>,
     room_bytes: u32,
-    outgoing: AsyncMutex<mpsc::UnboundedReceiver<Outgoing>>,
+    outgoing: AsyncMutex<mpsc::UnboundedReceiver<(u64, Outgoing)>>,
     up: Mutex<Up>,
 }
 
 /// The peers that are up. Locked while the node is told, so that what is told of one peer is in order.
 #[derive(Debug, Default)]
 struct Up {
-    /// The number of each one's coming.
-    peers: BTreeMap<PeerName, u64>,
+    peers: BTreeMap<PeerName, Coming>,
     comings: u64,
     /// Frames of peers that were not up.
     strays: u64,
+}
+
+/// A peer that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Coming {
+    number: u64,
+    /// The node has closed it, and hears nothing more of it; the transport is yet to learn that.
+    is_closed: bool,
 }
 
 impl Link {
@@ -120,17 +145,18 @@ impl Link {
     pub fn up(&self, peer: PeerName, channel: Channel) {
         let mut up = self.inner.up.lock();
         up.comings += 1;
-        let coming = up.comings;
-        if up.peers.insert(peer.clone(), coming).is_some() {
+        let number = up.comings;
+        let before = up.peers.insert(peer.clone(), Coming { number, is_closed: false });
+        if before.is_some_and(|before| !before.is_closed) {
             (self.inner.tell)(FromLink::Down { peer: peer.clone(), why: "it came again".to_owned() });
         }
-        (self.inner.tell)(FromLink::Up { peer, channel });
+        (self.inner.tell)(FromLink::Up { peer, coming: number, channel });
     }
 
     /// The way to a peer is gone. Of one that is not up, or that the node has closed itself, this says nothing.
     pub fn down(&self, peer: &PeerName, why: impl fmt::Display) {
         let mut up = self.inner.up.lock();
-        if up.peers.remove(peer).is_some() {
+        if up.peers.remove(peer).is_some_and(|coming| !coming.is_closed) {
             (self.inner.tell)(FromLink::Down { peer: peer.clone(), why: why.to_string() });
         }
     }
@@ -150,7 +176,7 @@ impl Link {
             up.strays += u64::from(coming.is_none());
             coming
         };
-        if coming.is_none() {
+        if coming.is_none_or(|coming| coming.is_closed) {
             return;
         }
         let needs = u32::try_from(bytes.len().max(AT_LEAST)).unwrap_or(u32::MAX).min(self.inner.room_bytes);
@@ -164,7 +190,21 @@ impl Link {
 
     /// What is to be done next; `None`: shut down. May be dropped and called again: nothing is lost.
     pub async fn outgoing(&self) -> Option<Outgoing> {
-        self.inner.outgoing.lock().await.recv().await
+        let mut outgoing = self.inner.outgoing.lock().await;
+        loop {
+            let (of, what) = outgoing.recv().await?;
+            let mut up = self.inner.up.lock();
+            let is_of = |peer| up.peers.get(peer).is_some_and(|coming| coming.number == of);
+            // Otherwise the peer has gone, and may have come again: that one is not meant.
+            match &what {
+                Outgoing::Frame { to, .. } if is_of(to) => return Some(what),
+                Outgoing::Close { peer } if is_of(peer) => {
+                    up.peers.remove(peer);
+                    return Some(what);
+                }
+                Outgoing::Frame { .. } | Outgoing::Close { .. } => {}
+            }
+        }
     }
 
     /// Bytes of frames have left, or were lost: there is room for as many again.
@@ -179,11 +219,6 @@ impl Link {
     pub(crate) fn strays(&self) -> u64 {
         self.inner.up.lock().strays
     }
-
-    /// The node has closed the way to a peer, or gives up the transport.
-    fn forget(&self, peer: &PeerName) {
-        self.inner.up.lock().peers.remove(peer);
-    }
 }
 
 impl fmt::Debug for Link {
@@ -195,7 +230,7 @@ impl fmt::Debug for Link {
 /// The node's end of a transport. Without it, [`Link::outgoing`] gives `None` once everything was taken.
 #[derive(Debug)]
 pub(crate) struct Port {
-    outgoing: mpsc::UnboundedSender<Outgoing>,
+    outgoing: mpsc::UnboundedSender<(u64, Outgoing)>,
     link: Link,
 }
 
@@ -215,16 +250,18 @@ impl Port {
         (Self { outgoing, link: link.clone() }, link)
     }
 
-    /// Gives out a frame. Never waits: the window of the channel limits what is under way.
-    pub(crate) fn send(&self, to: PeerName, bytes: Vec<u8>) {
+    /// Gives out a frame for one coming of a peer. Never waits: the window of the channel limits what is under way.
+    pub(crate) fn send(&self, to: PeerName, coming: u64, bytes: Vec<u8>) {
         // Nobody there: the transport has ended, and the node is about to hear of it.
-        self.outgoing.send(Outgoing::Frame { to, bytes }).ok();
+        self.outgoing.send((coming, Outgoing::Frame { to, bytes })).ok();
     }
 
-    /// Closes the way to a peer: nothing more comes from it.
-    pub(crate) fn close(&self, peer: PeerName) {
-        self.link.forget(&peer);
-        self.outgoing.send(Outgoing::Close { peer }).ok();
+    /// Closes the way to a peer, after what was given out before. Nothing more comes from this coming of it.
+    pub(crate) fn close(&self, peer: PeerName, coming: u64) {
+        if let Some(up) = self.link.inner.up.lock().peers.get_mut(&peer).filter(|up| up.number == coming) {
+            up.is_closed = true;
+        }
+        self.outgoing.send((coming, Outgoing::Close { peer })).ok();
     }
 }
 
@@ -285,10 +322,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_given_out_for_one_coming_of_a_peer_does_not_reach_the_next() {
+        let (port, link, mut heard) = ends(1000);
+        let peer = PeerName::from("a");
+        link.up(peer.clone(), CHANNEL);
+        port.send(peer.clone(), 1, vec![1]);
+        port.close(peer.clone(), 1);
+        link.received(&peer, vec![9]).await;
+        link.up(peer.clone(), CHANNEL);
+        port.send(peer.clone(), 2, vec![2]);
+        assert_eq!(link.outgoing().await, Some(Outgoing::Frame { to: peer.clone(), bytes: vec![2] }));
+        link.received(&peer, vec![9]).await;
+        // What the node has closed it is told nothing of: neither the frame nor the end.
+        for coming in [1, 2] {
+            assert!(matches!(heard.recv().await, Some(FromLink::Up { coming: told, .. }) if told == coming));
+        }
+        assert!(matches!(heard.recv().await, Some(FromLink::Received { .. })));
+    }
+
+    #[tokio::test]
     async fn what_was_given_out_comes_before_the_end() {
         let (port, link, _heard) = ends(10);
-        port.send("a".into(), vec![1]);
-        port.close("a".into());
+        link.up("a".into(), CHANNEL);
+        port.send("a".into(), 1, vec![1]);
+        port.close("a".into(), 1);
         drop(port);
         assert_eq!(link.outgoing().await, Some(Outgoing::Frame { to: "a".into(), bytes: vec![1] }));
         assert_eq!(link.outgoing().await, Some(Outgoing::Close { peer: "a".into() }));

@@ -22,17 +22,34 @@ struct End {
     port: Port,
     heard: mpsc::UnboundedReceiver<FromLink>,
     run: JoinHandle<io::Result<()>>,
+    comings: BTreeMap<PeerName, u64>,
 }
 
 impl End {
     fn start(id: u8, tcp: Tcp) -> Self {
         let (tell, heard) = mpsc::unbounded_channel();
         let (port, link) = Port::new([id; 16], 1 << 20, move |what| tell.send(what).unwrap_or_default());
-        Self { port, heard, run: tokio::spawn(tcp.run(link)) }
+        Self { port, heard, run: tokio::spawn(tcp.run(link)), comings: BTreeMap::new() }
     }
 
     async fn hear(&mut self) -> FromLink {
-        timeout(DEADLINE, self.heard.recv()).await.expect("nothing happens").expect("it has ended")
+        let what = timeout(DEADLINE, self.heard.recv()).await.expect("nothing happens").expect("it has ended");
+        if let FromLink::Up { peer, coming, .. } = &what {
+            self.comings.insert(peer.clone(), *coming);
+        }
+        what
+    }
+
+    fn hear_what_is_there(&mut self) {
+        while let Ok(what) = self.heard.try_recv() {
+            if let FromLink::Up { peer, coming, .. } = what {
+                self.comings.insert(peer, coming);
+            }
+        }
+    }
+
+    fn send(&self, to: &PeerName, bytes: Vec<u8>) {
+        self.port.send(to.clone(), self.comings[to], bytes);
     }
 
     async fn up(&mut self) -> PeerName {
@@ -98,7 +115,8 @@ async fn two_that_dial_each_other_have_one_connection_by_the_addresses_that_they
     let numbers = async {
         // Whatever was given out on a connection that was given up is lost.
         for number in 0_u8.. {
-            one.port.send(address_of_other.clone(), vec![number]);
+            one.hear_what_is_there();
+            one.send(&address_of_other, vec![number]);
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -118,9 +136,9 @@ async fn a_peer_that_comes_back_is_up_again() {
     for id in 3..6 {
         assert_eq!(dials.up().await, address);
         let caller = listens.up().await;
-        listens.port.send(caller, vec![id]);
+        listens.send(&caller, vec![id]);
         assert_eq!(dials.frame().await, [id]);
-        let End { port, heard: _heard, run } = listens;
+        let End { port, heard: _heard, run, .. } = listens;
         drop(port);
         run.await.unwrap().unwrap();
         assert_eq!(dials.down().await.0, address);
@@ -196,7 +214,7 @@ async fn bytes_that_are_no_frames_close_the_connection_and_others_go_on() {
     let (down, why) = listens.down().await;
     assert_eq!(down, name);
     assert!(why.contains("above the limit"), "{why}");
-    listens.port.send(caller, vec![1]);
+    listens.send(&caller, vec![1]);
     assert_eq!(good.frame().await, [1]);
 }
 
@@ -240,7 +258,7 @@ async fn who_says_nothing_is_gone_and_who_has_nothing_to_say_is_not() {
     assert_eq!(down, name);
     assert!(why.contains("nothing came for"), "{why}");
     // By then the other one has had as long.
-    listens.port.send(caller, vec![1]);
+    listens.send(&caller, vec![1]);
     assert_eq!(quiet.frame().await, [1]);
 }
 
