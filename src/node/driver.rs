@@ -306,7 +306,7 @@ impl Driver {
                 space: SpaceId::from_bytes(status.space),
                 is_met: status.is_met,
                 replica: status.replica,
-                is_pushed_to: status.is_pushed_to,
+                declines: status.declines,
                 lacks: status.lacks,
                 is_ahead: status.is_ahead,
             });

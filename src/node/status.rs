@@ -86,8 +86,8 @@ pub struct SpaceStatus {
     pub is_met: bool,
     /// Its replica, once it has said so.
     pub replica: Option<ReplicaId>,
-    /// Whether it is pushed to, or only told what there is.
-    pub is_pushed_to: bool,
+    /// Of how many replicas it gets transactions another way first, and is only told what there is.
+    pub declines: usize,
     /// How many events it lacks of ours, as far as is known.
     pub lacks: u64,
     /// How many events it has that are not here, as far as is known.
