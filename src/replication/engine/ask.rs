@@ -8,6 +8,7 @@ use crate::replication::config::Moment;
 use crate::replication::io::{Access, PeerId, Space};
 use crate::replication::message::{AnswerId, Batch, ByeCode, Message, Pull};
 use crate::replication::replica::{Fault, Replica};
+use crate::replication::spool::Spool;
 
 use super::session::{Asking, Incoming, Session};
 use super::{Engine, Timer};
@@ -106,9 +107,8 @@ impl<R: Replica> Engine<R> {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.has_answered(now);
         let Some(session) = peer.sessions.get_mut(&space) else { return };
-        // An answer to an earlier question, which was given up.
         let Some(asking) = session.asking.as_mut().filter(|asking| (asking.first..=asking.pull).contains(&batch.pull)) else {
-            return;
+            return self.hear_late_answer(from, space, batch);
         };
         if asking.incoming.answer != Some(batch.answer) {
             if asking.incoming.answer.is_some() && batch.offset > 0 {
@@ -136,12 +136,30 @@ impl<R: Replica> Engine<R> {
         }
     }
 
+    /// An answer to a question that was given up, or that was asked before a restart, over a mailbox: what is whole is as good as any other.
+    fn hear_late_answer(&mut self, from: PeerId, space: Space, batch: Batch) {
+        let is_reader = self.peers.get(&from).is_none_or(|peer| peer.link.access == Access::Reader);
+        let takes_nothing = self.stores.get(&space).is_none_or(|local| local.takes_nothing);
+        if is_reader || takes_nothing || batch.offset > 0 || !batch.is_last || batch.bytes.is_empty() {
+            return;
+        }
+        let mut incoming = Incoming::new(self.config.answer_memory);
+        match incoming.take(batch) {
+            Ok(_is_new) => self.merge_answer(from, space, incoming.spool),
+            Err(error) => self.trouble(space, Fault::Refused(format!("a temporary file failed: {error}"))),
+        }
+    }
+
     fn answer_is_whole(&mut self, from: PeerId, space: Space) {
         self.timers.clear(&Timer::Answer(from, space));
         let Some(asking) = self.session(from, space).and_then(|session| session.asking.take()) else { return };
         let Some(local) = self.stores.get_mut(&space) else { return };
         local.asked = None;
-        let mut spool = asking.incoming.spool;
+        self.merge_answer(from, space, asking.incoming.spool);
+    }
+
+    fn merge_answer(&mut self, from: PeerId, space: Space, mut spool: Spool) {
+        let Some(local) = self.stores.get_mut(&space) else { return };
         let joined = if spool.is_empty() { Ok(None) } else { local.replica.merge(&mut spool).map(Some) };
         drop(spool);
         local.is_stale = true;

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::causal::ReplicaId;
+use crate::causal::{ReplicaId, VersionVector};
 use crate::laws::Rng;
 use crate::replication::{Config, Event, Fault};
 use crate::sim::op::{Generator, Op};
@@ -201,7 +201,7 @@ impl World {
                 let shares: Vec<u64> = (0..8).map(|_| self.rng.below(1_001)).collect();
                 self.note(format_args!("forget deletes at {node}"));
                 let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-                let shares = move |version: crate::VersionVector| {
+                let shares = move |version: VersionVector| {
                     version.iter().zip(shares).map(|((id, seq), share)| (id, seq * share / 1_000)).collect()
                 };
                 let truncated = place.subject.version().map(shares).and_then(|below| place.subject.truncate(&below));
