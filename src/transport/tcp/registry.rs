@@ -3,7 +3,7 @@
 //! Of two connections between the same two nodes, the one is kept that the node of the smaller id has dialled. Both ends judge so, each as
 //! soon as it knows the other's id, and again when it hears that it is welcome; so both keep the same one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -23,8 +23,8 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     by_id: BTreeMap<NodeId, Entry>,
-    /// Names of connections whose tasks have not ended. There is none in `by_id` that is not here.
-    names: BTreeSet<PeerName>,
+    /// Connections whose tasks have not ended, and to whom. There is none in `by_id` that is not here.
+    names: BTreeMap<PeerName, NodeId>,
     /// Which node was met last at an address that is dialled.
     addresses: BTreeMap<PeerName, NodeId>,
     is_closed: bool,
@@ -91,8 +91,8 @@ impl Registry {
         }
     }
 
-    /// Registers a connection that both ends agree on, in the place of one that is given up for it. Waits until no other connection has
-    /// its name any more. `None`: it is not wanted any more.
+    /// Registers a connection that both ends agree on, in the place of one that is given up for it. Waits until that
+    /// one has ended, so that there is one at a time, and each name once. `None`: it is not wanted any more.
     pub(super) async fn admit(&self, other: NodeId, dialled: Option<&PeerName>, from: PeerName) -> Option<Admitted> {
         loop {
             let freed = self.freed.notified();
@@ -106,7 +106,8 @@ impl Registry {
                 let address = || state.addresses.iter().find(|(_address, id)| **id == other).map(|(address, _id)| address);
                 let name = dialled.or_else(address).cloned().unwrap_or_else(|| from.clone());
                 state.by_id.remove(&other);
-                if state.names.insert(name.clone()) {
+                if !state.names.iter().any(|(taken, id)| *taken == name || *id == other) {
+                    state.names.insert(name.clone(), other);
                     let (send, frames) = mpsc::unbounded_channel();
                     let (open, closing) = oneshot::channel();
                     let entry = Entry { name: name.clone(), is_dialled: dialled.is_some(), frames: send, _open: open };
