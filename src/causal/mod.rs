@@ -16,6 +16,7 @@ mod context;
 mod dot;
 mod hlc;
 mod replica;
+#[cfg_attr(not(feature = "std"), expect(dead_code, reason = "a store writes and reads them"))]
 mod transaction;
 mod version_vector;
 

@@ -35,6 +35,7 @@ mod dots;
 mod dynamic;
 mod error;
 mod extract;
+#[cfg_attr(not(feature = "replication"), expect(dead_code, reason = "only what is attached to an engine is told"))]
 mod feed;
 mod file;
 mod identity;
