@@ -11,7 +11,7 @@ use super::counts::NetCounts;
 use super::world::{Checked, World};
 
 /// Runs clusters of a schema, one for each seed: 2 to 6 stores, linked in some way, that write while links are lost and cut, nodes are
-/// stopped and clocks set. After each thing that a node handles, what its store reads must be what the [`Oracle`] says of its version. At
+/// stopped and clocks set. After each thing that a node handles, what its store reads must be what the [`Oracle`](crate::sim::Oracle) says of its version. At
 /// the end, when the links are mended, all must be the same within ten exchange intervals.
 ///
 /// ```
