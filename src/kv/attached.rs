@@ -17,7 +17,7 @@ use super::space::Space;
 
 /// A store that an [`Engine`](crate::replication::Engine) replicates. From [`Store::attach`](super::Store::attach).
 ///
-/// As long as it is there, each transaction is noted as given away in its own commit.
+/// As long as there are peers that are pushed to, each transaction is noted as given away in its own commit.
 pub struct Attached {
     space: Arc<Space>,
     feed: Feed,
@@ -35,7 +35,9 @@ impl Replica for Attached {
     }
 
     fn summary(&mut self) -> Result<Summary, Fault> {
-        let view = identity::view_to_emit(&self.space, &VersionVector::new()).map_err(fault)?;
+        // It says what there is, and gives none of it away: a copy must find out that it is one before anything counts as that.
+        let view = self.space.counted_view().map_err(fault)?;
+        self.space.file.make_durable().map_err(fault)?;
         let meta = &view.meta;
         Ok(Summary {
             replica: self.space.own_id(meta),
@@ -49,6 +51,10 @@ impl Replica for Attached {
         self.space.file.refuse_if_closed().map_err(fault)?;
         let news = self.feed.take();
         Ok(News { transactions: news.transactions, moved: news.moved })
+    }
+
+    fn set_live(&mut self, is_live: bool) {
+        self.feed.set_live(is_live);
     }
 
     fn answer(&mut self, base: &VersionVector, to: &mut Spool) -> Result<(), Fault> {

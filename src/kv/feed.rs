@@ -15,24 +15,31 @@ use parking_lot::Mutex;
 
 use crate::causal::Transaction;
 
+use super::push::Draft;
 use super::space::Space;
 
 /// Everybody who passes on what a space commits.
 #[derive(Debug, Default)]
 pub(crate) struct Feeds {
-    /// How many there are: whoever makes a commit looks here, without the lock.
-    count: AtomicUsize,
+    /// How many of them want transactions: whoever makes a commit looks here, without the lock.
+    live: AtomicUsize,
     all: Mutex<Vec<Arc<Shared>>>,
 }
 
 impl Feeds {
-    pub(crate) fn are_there(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
+    /// Whether a transaction goes to peers at once, and so counts as given away.
+    pub(crate) fn are_live(&self) -> bool {
+        self.live.load(Ordering::Acquire) > 0
     }
 
     /// Tells of a commit that is durable: of this replica's own with its transaction. Call what it returns when no lock is held.
-    pub(crate) fn tell(&self, transaction: Option<&Transaction>) -> Vec<FeedWaker> {
+    pub(crate) fn tell(&self, own: Option<&Draft>) -> Vec<FeedWaker> {
         let all = self.all.lock();
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let transaction = own.and_then(Draft::encode);
+        let transaction = transaction.as_ref();
         all.iter().filter(|shared| shared.hear(transaction)).map(|shared| Arc::clone(&shared.wake)).collect()
     }
 }
@@ -86,21 +93,30 @@ impl News {
     }
 }
 
-/// Hears of every commit of a space, as long as it is there. From then on each own transaction is noted as given away in its commit.
+/// Hears of every commit of a space, as long as it is there. While it is live, each own transaction is noted as given away in its commit.
 #[derive(Debug)]
 pub(crate) struct Feed {
     space: Arc<Space>,
     shared: Arc<Shared>,
+    is_live: bool,
 }
 
 impl Feed {
     pub(crate) fn new(space: &Arc<Space>, wake: FeedWaker) -> Self {
         let shared = Arc::new(Shared { news: Mutex::default(), wake });
-        let mut all = space.feeds.all.lock();
-        all.push(Arc::clone(&shared));
-        space.feeds.count.store(all.len(), Ordering::Release);
-        drop(all);
-        Self { space: Arc::clone(space), shared }
+        space.feeds.all.lock().push(Arc::clone(&shared));
+        Self { space: Arc::clone(space), shared, is_live: false }
+    }
+
+    /// Whether it wants transactions, and not only to hear that there is something.
+    pub(crate) fn set_live(&mut self, is_live: bool) {
+        let live = &self.space.feeds.live;
+        match (self.is_live, is_live) {
+            (false, true) => drop(live.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(live.fetch_sub(1, Ordering::AcqRel)),
+            (true, true) | (false, false) => {}
+        }
+        self.is_live = is_live;
     }
 
     /// What is new. Everything in it is durable.
@@ -111,8 +127,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        let mut all = self.space.feeds.all.lock();
-        all.retain(|other| !Arc::ptr_eq(other, &self.shared));
-        self.space.feeds.count.store(all.len(), Ordering::Release);
+        self.set_live(false);
+        self.space.feeds.all.lock().retain(|other| !Arc::ptr_eq(other, &self.shared));
     }
 }

@@ -261,9 +261,7 @@ impl Space {
             let Some(Untold { changed, own, .. }) = untold.pop_front() else { break };
             drop(untold);
             wakes.push(self.watchers.notify(&changed));
-            if self.feeds.are_there() {
-                feeds.extend(self.feeds.tell(own.and_then(|draft| draft.encode()).as_ref()));
-            }
+            feeds.extend(self.feeds.tell(own.as_deref()));
         }
         drop(in_order);
         // Not below a lock: wakers do what they like.

@@ -191,7 +191,7 @@ impl Tx {
         let asked = if push { Durability::Immediate } else { self.durability.get() };
         let Self { overlay, mut guard, .. } = self;
         // What a peer may have, a crash must not take back: what is not durable at once, a feed only hears that there is something.
-        let push = push || (guard.space.feeds.are_there() && asked == Durability::Immediate);
+        let push = push || (guard.space.feeds.are_live() && asked == Durability::Immediate);
         let before = guard.space.meta()?;
         let Some((commit, rows)) = overlay.into_inner().into_commit(push)? else {
             return Ok((before, None));

@@ -27,6 +27,10 @@ pub trait Replica {
     /// The store failed.
     fn news(&mut self) -> Result<News, Fault>;
 
+    /// Whether there are peers that its transactions are pushed to. Until then [`news`](Self::news) need not have them, and none counts
+    /// as given away: a replica that is a restored copy must hear of that first.
+    fn set_live(&mut self, is_live: bool);
+
     /// Writes what this replica has and one of version `base` lacks.
     ///
     /// # Errors

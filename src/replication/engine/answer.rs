@@ -62,6 +62,7 @@ impl<R: Replica> Engine<R> {
         let has_more = !local.summary.version.covers(&pull.base);
         let now = self.now;
         let Some(session) = self.session(from, space) else { return };
+        session.is_compared = true;
         if has_more {
             session.ask_by(now);
             self.repair_at(space, now);

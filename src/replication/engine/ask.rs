@@ -39,13 +39,13 @@ impl<R: Replica> Engine<R> {
             if session.differs == Some(here.version_digest) {
                 session.differs = None;
             }
-            let has_more = session.differs.is_some() || !here.version.covers(&session.theirs);
+            let has_more = session.differs.is_some() || session.asks_for_all || !here.version.covers(&session.theirs);
             if peer.link.access == Access::Reader || !has_more {
                 session.ask_at = None;
                 continue;
             }
             // What was missing has come; what is missing now may be under way, too.
-            let has_come = session.differs.is_none() && here.version.covers(&session.ask_for);
+            let has_come = session.differs.is_none() && !session.asks_for_all && here.version.covers(&session.ask_for);
             if has_come && session.ask_at.is_some_and(|at| at <= now) {
                 session.ask_at = None;
                 session.ask_by(now + self.config.graft_after);
@@ -82,7 +82,9 @@ impl<R: Replica> Engine<R> {
         for id in &grafts {
             session.declined.remove(id);
         }
-        let pull = Pull { id: local.next_pull, grafts, resume, base: local.summary.version.clone() };
+        let asks_for_all = std::mem::take(&mut session.asks_for_all);
+        let base = if asks_for_all { VersionVector::new() } else { local.summary.version.clone() };
+        let pull = Pull { id: local.next_pull, grafts, resume, base };
         self.say(to, space, Message::Pull(pull));
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.is_asked(now);
@@ -205,6 +207,7 @@ impl<R: Replica> Engine<R> {
         };
         session.sent.join(&session.theirs);
         session.differs = None;
+        session.is_compared = true;
         session.ask_at = None;
         session.failures = 0;
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! up ──▶ HELLO ──▶ same version, same contents     in step
-//!                  same version, other contents    diverged: say so
+//!                  same version, other contents    diverged: say so, and ask for everything once, by which the store finds out why
 //!                  another version                 ask; or, while pushes are under way, say what is here: who lacks it waits for it a while
 //! ```
 
@@ -86,11 +86,16 @@ impl<R: Replica> Engine<R> {
             session.has_all(&local.summary.version);
             session.told.join(&local.summary.version);
             session.differs = None;
+            session.is_compared = true;
+            session.answering = None;
             let theirs = (hello.version_digest, hello.state_digest);
             if hello.state_digest != local.summary.state_digest {
                 session.is_in_step = false;
                 if session.diverged != Some(theirs) {
                     session.diverged = Some(theirs);
+                    session.asks_for_all = true;
+                    session.ask_by(self.now);
+                    self.timers.set_by(Timer::Repair(space), self.now);
                     self.ready.push_back(Output::Event(Event::Diverged { peer: from, space }));
                 }
             } else if !session.is_in_step {

@@ -101,6 +101,8 @@ struct Local<R> {
     summary: Summary,
     /// The digests are those of a version before.
     is_stale: bool,
+    /// There are peers to push to.
+    is_live: bool,
     /// It takes nothing: it was opened for reading only.
     takes_nothing: bool,
     waiting: Waiting,
@@ -180,6 +182,7 @@ impl<R: Replica> Engine<R> {
             replica,
             summary: Summary::default(),
             is_stale: true,
+            is_live: false,
             takes_nothing: false,
             waiting: Waiting::default(),
             first_from: BTreeMap::new(),
@@ -233,6 +236,15 @@ impl<R: Replica> Engine<R> {
         }
         while let Some(timer) = self.timers.due(self.now) {
             self.time_has_come(timer);
+        }
+        for (space, local) in &mut self.stores {
+            let is_live =
+                |peer: &Peer| peer.sessions.get(space).is_some_and(|session| session.is_compared && !session.takes_nothing);
+            let is_live = self.peers.values().any(is_live);
+            if local.is_live != is_live {
+                local.is_live = is_live;
+                local.replica.set_live(is_live);
+            }
         }
     }
 

@@ -73,6 +73,10 @@ impl<R: Replica> Engine<R> {
             if session.takes_nothing || Some(*id) == from || session.sent.get(origin) >= hi {
                 continue;
             }
+            if !session.is_compared {
+                timers.push((Timer::Have(*id, space), self.config.have_after));
+                continue;
+            }
             let does_not_fit = weight > self.config.push_bytes_max || session.push_bytes + weight > self.config.queue_bytes;
             let is_out_of_turn = session.sent.get(origin) + 1 < transaction.lo();
             if is_early && (does_not_fit || is_out_of_turn || session.unwanted.contains(&origin)) {

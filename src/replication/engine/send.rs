@@ -116,7 +116,7 @@ impl<R: Replica> Engine<R> {
     fn answer_frame(&mut self, id: PeerId, space: Space) -> Option<Vec<u8>> {
         let frame_bytes = self.config.frame_bytes;
         let peer = self.peers.get_mut(&id)?;
-        let Peer { encoder, sessions, link, .. } = peer;
+        let Peer { encoder, sessions, .. } = peer;
         let session = sessions.get_mut(&space)?;
         let answering = session.answering.as_mut()?;
         let bytes = match answering.spool.read_at(answering.offset, frame_bytes) {
@@ -136,8 +136,7 @@ impl<R: Replica> Engine<R> {
         if is_last {
             // It knows what was here when it was answered.
             session.told.join(&answering.version);
-            // What is lost is asked for again.
-            session.answering = session.answering.take().filter(|_answering| !link.is_ordered);
+            // It is kept until it is known to be there: what is lost on the way is asked for again.
         }
         Some(frame.into_bytes())
     }

@@ -75,6 +75,8 @@ impl Peer {
 pub(super) struct Session {
     /// It has said that it keeps the space.
     pub(super) is_met: bool,
+    /// The two have compared what they have: it knows no more of this replica than this replica itself, or that one has a new id now.
+    pub(super) is_compared: bool,
     pub(super) replica: Option<ReplicaId>,
     pub(super) takes_nothing: bool,
     /// What it has, as it has said itself.
@@ -94,6 +96,8 @@ pub(super) struct Session {
     /// What the last report of divergence was about.
     pub(super) diverged: Option<(u64, [u8; 16])>,
     pub(super) is_in_step: bool,
+    /// It is to be asked for everything, whatever is here: only what it knows of each history can tell why the two differ.
+    pub(super) asks_for_all: bool,
     /// When a transaction was pushed last, either way.
     pub(super) last_push: Option<Moment>,
     pub(super) pushes: VecDeque<Push>,
@@ -119,6 +123,7 @@ impl Session {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             is_met: false,
+            is_compared: false,
             replica: None,
             takes_nothing: false,
             theirs: VersionVector::new(),
@@ -130,6 +135,7 @@ impl Session {
             differs: None,
             diverged: None,
             is_in_step: false,
+            asks_for_all: false,
             last_push: None,
             pushes: VecDeque::new(),
             push_bytes: 0,

@@ -371,6 +371,11 @@ impl Network {
     fn send(&mut self, node: usize, peer: PeerId, bytes: Vec<u8>) {
         let Some(link) = self.nodes.get(node).and_then(|node| node.peers.get(&peer)).copied() else { return };
         let Some(this) = self.links.get_mut(link) else { return };
+        if this.up != Some(peer) {
+            // It is broken, and this end has not seen it: nothing leaves, so there is no room for more.
+            self.counts.cut_off += 1;
+            return;
+        }
         let (from, len) = (this.side_of(node), bytes.len() as u64);
         let Passage { arrives, has_left } = this.send(from, self.now, len, &mut self.rng);
         self.counts.sent += 1;

@@ -1,6 +1,7 @@
 //! Clusters over a simulated network, measured: messages, bytes, and how long things take. Nothing in it depends on the machine.
 
 mod broadcast;
+mod copies;
 mod engines;
 mod mesh;
 mod quiet;

@@ -61,3 +61,35 @@ fn one_that_was_killed_during_a_split_catches_up() {
     split_and_mend(&Faults::connection(), Some(1));
     split_and_mend(&Faults::connection(), Some(4));
 }
+
+/// A first sync over a link that breaks again and again: what has come need not come again.
+#[test]
+fn an_answer_that_is_cut_short_goes_on_where_it_stopped() {
+    let mut faults = Faults::connection();
+    faults.bandwidth = 1_000_000;
+    let mut measured = Measured::new(2, Config::default(), &[[0, 1]], &faults);
+    let source = measured.stores[0].clone();
+    for round in 0..50_u64 {
+        let rows =
+            |tx: &tombolo::Tx| (0..100_u64).try_for_each(|row| tx.register::<Vec<u8>>((round, row)).set(&vec![7; 1_000]));
+        source.transact(rows).unwrap();
+    }
+    let whole = source.delta_since(&tombolo::VersionVector::new()).unwrap().as_ref().len() as u64;
+    let mut rng = Rng::new(5);
+    for _ in 0..3 {
+        measured.run(1_500_000, 0, &mut rng);
+        assert!(!measured.are_same(), "it was cut before its end");
+        measured.network.cut(0, [true, true]);
+        measured.run(4_000_000, 0, &mut rng);
+        measured.network.heal(0);
+    }
+    let healed = measured.network.now();
+    while !measured.are_same() {
+        assert!(measured.network.now() - healed < 60_000_000, "they do not come together");
+        measured.run(100_000, 0, &mut rng);
+    }
+    let bytes = measured.network.counts().bytes;
+    println!("an answer of {whole} B took {bytes} B over a link that broke three times");
+    // What is under way when the link breaks is lost: no more than its window, each time.
+    assert!(bytes < whole + 3 * 400_000);
+}
