@@ -63,6 +63,8 @@ impl<R: Replica> Engine<R> {
         let now = self.now;
         let Some(session) = self.session(from, space) else { return };
         session.is_compared = true;
+        self.may_go_live = true;
+        let Some(session) = self.session(from, space) else { return };
         if has_more {
             session.ask_by(now);
             self.repair_at(space, now);

@@ -11,7 +11,7 @@ use crate::replication::replica::{Fault, Replica};
 use crate::replication::spool::Spool;
 
 use super::session::{Asking, Incoming, Session};
-use super::{Engine, Timer};
+use super::{Engine, PAUSE_MIN, Timer};
 
 /// An answer that was cut short: the one who gave it may have kept the rest.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl<R: Replica> Engine<R> {
         let in_vain = peer.sessions.get(&space).and_then(|session| session.asking.as_ref()).map_or(0, |asking| asking.in_vain);
         let least = least.max(2 * peer.round_trip);
         let after = if peer.link.is_ordered { most } else { least.saturating_mul(1 << in_vain.min(10)).min(most) };
-        self.timers.set(Timer::Answer(from, space), self.now + after);
+        self.timers.set(Timer::Answer(from, space), self.now + after.max(PAUSE_MIN));
     }
 
     /// A piece of an answer.
@@ -197,6 +197,7 @@ impl<R: Replica> Engine<R> {
 
     /// A peer has given all that it has: `sender`, or nothing more than what is here.
     fn learn(&mut self, from: PeerId, space: Space, sender: Option<&VersionVector>) {
+        self.may_go_live = true;
         let Some(local) = self.stores.get(&space) else { return };
         let here = &local.summary.version;
         let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
@@ -258,7 +259,7 @@ impl<R: Replica> Engine<R> {
         let most = self.config.retry_max;
         let failures = self.session(from, space).map_or(0, |session| session.failures);
         let pause = (most / 16).saturating_mul(1 << failures.saturating_sub(1).min(4)).min(most);
-        let pause = self.jitter.around(pause);
+        let pause = self.jitter.around(pause).max(PAUSE_MIN);
         let now = self.now;
         if let Some(session) = self.session(from, space) {
             session.not_before = now + pause;

@@ -16,7 +16,7 @@ use crate::replication::mutant::{self, Mutant};
 use crate::replication::replica::Replica;
 
 use super::session::Session;
-use super::{Engine, Timer};
+use super::{Engine, PAUSE_MIN, Timer};
 
 /// The first HELLO is said again after this long if nothing comes back.
 const GREET_AGAIN: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl<R: Replica> Engine<R> {
     }
 
     fn exchange_later(&mut self, peer: PeerId, space: Space) {
-        let after = self.jitter.around(self.config.exchange_every);
+        let after = self.jitter.around(self.config.exchange_every).max(PAUSE_MIN);
         self.timers.set(Timer::Exchange(peer, space), self.now + after);
     }
 
@@ -73,6 +73,7 @@ impl<R: Replica> Engine<R> {
             peer.has_answered(self.now);
         }
         self.exchange_later(from, space);
+        self.may_go_live = true;
         let Some(local) = self.stores.get(&space) else { return };
         let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
         let is_first = !session.is_met;

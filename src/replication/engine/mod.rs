@@ -24,6 +24,7 @@ mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
 use crate::causal::{ReplicaId, VersionVector};
 
@@ -92,7 +93,12 @@ pub struct Engine<R> {
     /// The peer that was sent something last.
     turn: Option<PeerId>,
     bucket: Bucket,
+    /// There may be peers now that a store's transactions are pushed to, or none any more.
+    may_go_live: bool,
 }
+
+/// No pause is shorter, whatever the configuration says.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// A store, and what is known of it.
 #[derive(Debug)]
@@ -170,6 +176,7 @@ impl<R: Replica> Engine<R> {
             ready: VecDeque::new(),
             turn: None,
             bucket,
+            may_go_live: false,
         }
     }
 
@@ -237,6 +244,13 @@ impl<R: Replica> Engine<R> {
         while let Some(timer) = self.timers.due(self.now) {
             self.time_has_come(timer);
         }
+        if std::mem::take(&mut self.may_go_live) {
+            self.go_live();
+        }
+    }
+
+    /// Tells each store whether its transactions are pushed to somebody.
+    fn go_live(&mut self) {
         for (space, local) in &mut self.stores {
             let is_live =
                 |peer: &Peer| peer.sessions.get(space).is_some_and(|session| session.is_compared && !session.takes_nothing);
@@ -425,6 +439,7 @@ impl<R: Replica> Engine<R> {
     fn forget_session(&mut self, id: PeerId, space: Space) {
         let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.sessions.remove(&space)) else { return };
         self.timers.clear_all(|timer| timer.peer() == Some(id) && timer.space() == space);
+        self.may_go_live = true;
         self.keep_what_was_cut_short(space, session);
         // What came over this link comes over others now.
         for (other, peer) in &mut self.peers {

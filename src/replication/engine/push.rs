@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::causal::Transaction;
+use crate::causal::{Transaction, VersionVector};
 use crate::replication::io::{Access, PeerId, Space};
 use crate::replication::message::{ByeCode, Have, Message, Push};
 use crate::replication::replica::{Applied, Fault, Replica};
@@ -87,6 +87,7 @@ impl<R: Replica> Engine<R> {
                 session.pushes.clear();
                 session.push_bytes = 0;
                 session.sent.clone_from(&session.theirs);
+                session.told = VersionVector::new();
                 session.is_to_pull = true;
                 timers.push((Timer::Have(*id, space), Duration::ZERO));
                 continue;

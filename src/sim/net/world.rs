@@ -206,7 +206,7 @@ impl World {
                 };
                 let truncated = place.subject.version().map(shares).and_then(|below| place.subject.truncate(&below));
                 match truncated {
-                    Err(_) if place.is_running && place.has_lost_power() => return self.power_is_gone(node),
+                    Err(_) if place.has_lost_power() => return self.power_is_gone(node),
                     truncated => truncated.map_err(|fault| format!("replica {node} does not forget: {fault}"))?,
                 }
                 self.network.committed(node);
@@ -314,7 +314,7 @@ impl World {
         let Some(place) = self.places.get_mut(node) else { return Ok(()) };
         let version = match place.subject.version() {
             Ok(version) => version,
-            Err(_) if place.is_running && place.has_lost_power() => return self.power_is_gone(node),
+            Err(_) if place.has_lost_power() => return self.power_is_gone(node),
             Err(fault) => return Err(format!("replica {node}: {fault}")),
         };
         if version == place.version {
