@@ -44,7 +44,8 @@ impl<R: Replica> Engine<R> {
         session.theirs.clone_from(&pull.base);
         session.sent.clone_from(&pull.base);
         let before = session.answering.take();
-        match self.answer(space, &pull, before) {
+        let is_ordered = self.peers.get(&from).is_some_and(|peer| peer.link.is_ordered);
+        match self.answer(space, &pull, before.filter(|_before| pull.resume.is_some() || !is_ordered)) {
             Ok(Some(answering)) => {
                 if let Some(session) = self.session(from, space) {
                     session.sent.join(&answering.version);

@@ -331,6 +331,11 @@ impl<R: Replica> Engine<R> {
             if !self.stores.contains_key(&named.space) {
                 return;
             }
+            let Some(peer) = self.peers.get(&from) else { return };
+            if matches!(message, Message::Hello(_)) && !peer.sessions.contains_key(&named.space) {
+                // It had said goodbye, and keeps the space again.
+                self.greet(from, named.space);
+            }
             let Some(session) = self.peers.get(&from).and_then(|peer| peer.sessions.get(&named.space)) else { return };
             if !session.is_met && !matches!(message, Message::Hello(_) | Message::Pull(_) | Message::Bye { .. }) {
                 continue;

@@ -184,3 +184,20 @@ fn a_store_that_takes_nothing_is_read_from_and_not_pushed_to() {
     assert_eq!(bench.stores[0].counter("visits").get().unwrap(), 10);
     assert_eq!(bench.stores[1].counter("visits").get().unwrap(), 11);
 }
+
+#[test]
+fn a_store_that_left_and_came_back_is_kept_in_step_over_the_same_link() {
+    let mut bench = Bench::new(2, true);
+    bench.stores[0].counter("visits").add(1).unwrap();
+    bench.committed(0);
+    let (now, space) = (Moment::from_micros(bench.now), bench.space);
+    assert!(bench.engines[1].detach(now, space).is_some());
+    bench.pass(1_000_000);
+    bench.stores[0].counter("visits").add(2).unwrap();
+    bench.committed(0);
+    let attached = bench.stores[1].attach(|| ());
+    bench.engines[1].attach(Moment::from_micros(bench.now), attached);
+    bench.pass(15_000_000);
+    assert_eq!(bench.stores[1].counter("visits").get().unwrap(), 3);
+    assert!(bench.events.iter().any(|(at, event)| *at == 0 && matches!(event, Event::Left { code: ByeCode::Leaving, .. })));
+}
