@@ -62,6 +62,7 @@ impl<R: Replica> Engine<R> {
     }
 
     /// Passes a transaction on, to everybody who lacks it and from whom it did not come.
+    ///
     /// `is_early`: it is not in yet. Those who have everything of its origin before it get it all the same: on its way it waits for nothing
     /// that comes another way.
     fn forward(&mut self, space: Space, transaction: &Arc<Transaction>, from: Option<PeerId>, is_early: bool) {
