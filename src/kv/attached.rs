@@ -3,17 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::causal::{Transaction, VersionVector};
-use crate::replication::{Applied, Fault, Joined, News, Replica, Spool, Summary};
+use crate::causal::{Pages, Transaction, VersionVector};
+use crate::replication::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Spool, Summary};
 
 use super::digest::Digest;
 use super::error::{Error, Result};
 use super::extract;
 use super::feed::{Feed, FeedWaker};
 use super::identity;
+use super::live::{self, LiveOf};
 use super::merge;
 use super::push;
 use super::space::Space;
+#[cfg(test)]
+use super::{
+    dots::DotSet,
+    mutant::{self, Mutant},
+};
 
 /// A store that an [`Engine`](crate::replication::Engine) replicates. From [`Store::attach`](super::Store::attach).
 ///
@@ -21,11 +27,31 @@ use super::space::Space;
 pub struct Attached {
     space: Arc<Space>,
     feed: Feed,
+    /// For a deliberate error.
+    #[cfg(test)]
+    live_before: Option<Arc<DotSet>>,
 }
 
 impl Attached {
     pub(crate) fn new(space: &Arc<Space>, wake: FeedWaker) -> Self {
-        Self { space: Arc::clone(space), feed: Feed::new(space, wake) }
+        Self {
+            space: Arc::clone(space),
+            feed: Feed::new(space, wake),
+            #[cfg(test)]
+            live_before: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Attached {
+    /// What was live when somebody below the floor was told first, and not what is live now.
+    fn stale_if_planted(&mut self, live: DotSet) -> Arc<DotSet> {
+        let live = Arc::new(live);
+        if !mutant::is(Mutant::LiveFromStaleBase) {
+            return live;
+        }
+        Arc::clone(self.live_before.get_or_insert(live))
     }
 }
 
@@ -57,11 +83,32 @@ impl Replica for Attached {
         self.feed.set_live(is_live);
     }
 
-    fn answer(&mut self, base: &VersionVector, to: &mut Spool) -> Result<(), Fault> {
+    fn answer(&mut self, base: &VersionVector, listing: Listing<'_>, to: &mut Spool) -> Result<Answered, Fault> {
         let view = identity::view_to_emit(&self.space, base).map_err(fault)?;
         let memory = self.space.file.settings.delta_memory;
-        extract::write_delta(&view, self.space.id, base, memory, to).map_err(fault)?;
-        Ok(())
+        let listing = match listing {
+            Listing::Short { page } => live::Listing::Short { page },
+            Listing::Pages(pages) => live::Listing::Pages(pages),
+            Listing::Whole => live::Listing::Whole,
+        };
+        match extract::write_answer(&view, self.space.id, base, listing, memory, to).map_err(fault)? {
+            Ok(_written) => Ok(Answered::Written),
+            Err(pages) => Ok(Answered::Pages(pages)),
+        }
+    }
+
+    fn compare(&mut self, theirs: &Pages, page: usize) -> Result<Compared, Fault> {
+        // As a summary does, it gives nothing away.
+        let view = self.space.counted_view().map_err(fault)?;
+        self.space.file.make_durable().map_err(fault)?;
+        let live = live::of_store(&view).map_err(fault)?;
+        #[cfg(test)]
+        let live = self.stale_if_planted(live);
+        let replicas = theirs.iter().filter_map(|(id, _pages)| {
+            let key = view.meta.index(id)?;
+            Some(LiveOf { live: &live, key, id, upto: view.meta.seq(key) })
+        });
+        Ok(Compared { base: view.meta.version(), pages: live::answer_to(replicas, theirs, page) })
     }
 
     fn merge(&mut self, from: &mut Spool) -> Result<Joined, Fault> {

@@ -18,7 +18,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::causal::VersionVector;
+use crate::causal::{Pages, VersionVector};
 
 use super::commit::{Event, EventKind, unknown_replica};
 use super::delta::{DeltaWriter, Head, WireDot, WireEntry, WireReplica, Written};
@@ -26,13 +26,15 @@ use super::digest::Digest;
 use super::dots::DotSet;
 use super::error::Result;
 use super::identity::{Points, own_points};
+use super::live::{self, Listing, LiveOf};
 use super::mutant::{self, Mutant};
 use super::row::{LocalDot, Row};
 use super::space::{SpaceId, View, decode_row};
 
 /// Writes the canonical form: a delta since nothing, without what two stores of one state may know differently.
 pub(crate) fn write_canonical<W: io::Write>(view: &View, space: SpaceId, to: W) -> Result<Written<W>> {
-    write(view, space, &VersionVector::new(), false, usize::MAX, to)
+    let written = write(view, space, &VersionVector::new(), Listing::Whole, false, usize::MAX, to)?;
+    Ok(written.expect("what is listed whole is written"))
 }
 
 /// Writes the delta for a peer that has `base`. Cost: the events above `base`; every row if `base` is empty, below the floor, or
@@ -44,17 +46,32 @@ pub(crate) fn write_delta<W: io::Write>(
     memory: usize,
     to: W,
 ) -> Result<Written<W>> {
-    write(view, space, base, true, memory, to)
+    let written = write(view, space, base, Listing::Whole, true, memory, to)?;
+    Ok(written.expect("what is listed whole is written"))
+}
+
+/// The same, or, if it would list much of what is live, the pages that the peer should compare first: nothing is written then.
+#[cfg(feature = "replication")]
+pub(crate) fn write_answer<W: io::Write>(
+    view: &View,
+    space: SpaceId,
+    base: &VersionVector,
+    listing: Listing<'_>,
+    memory: usize,
+    to: W,
+) -> Result<Result<Written<W>, Pages>> {
+    write(view, space, base, listing, true, memory, to)
 }
 
 fn write<W: io::Write>(
     view: &View,
     space: SpaceId,
     base: &VersionVector,
+    listing: Listing<'_>,
     with_points: bool,
     memory: usize,
     to: W,
-) -> Result<Written<W>> {
+) -> Result<Result<Written<W>, Pages>> {
     let fresh = base.is_empty();
     let mut replicas = Vec::new();
     // The place on the wire of each local index.
@@ -73,17 +90,23 @@ fn write<W: io::Write>(
         };
         replicas.push((index, WireReplica { id, base, version: progress.seq, floor, points }));
     }
+    let live = if below_floor && !fresh { Some(LiveBelow::base(view, &replicas)?) } else { None };
+    if let (Some(live), Listing::Short { page }) = (&live, listing)
+        && let Some(pages) = live::pages_if_long(live.replicas(), page)
+    {
+        return Ok(Err(pages));
+    }
     let digest = Digest::of(&view.meta);
     let head =
         Head { space, below_floor, digest, replicas: replicas.iter().map(|(_index, replica)| replica.clone()).collect() };
-    let events = Events { view, replicas };
+    let events = Events { view, replicas: &replicas };
     let mut writer = Extract { view, places, to: DeltaWriter::new(head, to) };
     if fresh {
         for row in view.read.range(view.tables.rows(), (Bound::Unbounded, Bound::Unbounded))? {
             let (path, bytes) = row?;
             writer.row(&path, &decode_row(&bytes)?, &[])?;
         }
-        return writer.to.finish();
+        return writer.to.finish().map(Ok);
     }
     match events.touched(memory)? {
         Some(touched) => {
@@ -93,10 +116,43 @@ fn write<W: io::Write>(
         }
         None => writer.walk(&events, memory)?,
     }
-    if below_floor {
-        writer.live()?;
+    if let Some(live) = live {
+        for of in live.replicas() {
+            match listing {
+                Listing::Pages(pages) => writer.to.live(of.key, of.runs_but_for(pages.of(of.id)))?,
+                Listing::Whole | Listing::Short { .. } => writer.to.live(of.key, of.runs())?,
+            }
+        }
     }
-    writer.to.finish()
+    writer.to.finish().map(Ok)
+}
+
+/// What is live up to the base, by place on the wire.
+struct LiveBelow<'a> {
+    live: DotSet,
+    replicas: &'a [(u32, WireReplica)],
+}
+
+impl<'a> LiveBelow<'a> {
+    fn base(view: &View, replicas: &'a [(u32, WireReplica)]) -> Result<Self> {
+        let places: BTreeMap<u32, (u32, u64)> =
+            (0..).zip(replicas).map(|(place, (index, replica))| (*index, (place, replica.base))).collect();
+        let live = live::of_rows(view, |dot| {
+            let (place, base) = *places.get(&dot.replica).ok_or_else(unknown_replica)?;
+            Ok((dot.seq <= base).then_some((place, dot.seq)))
+        })?;
+        Ok(Self { live, replicas })
+    }
+
+    fn replicas(&self) -> impl Iterator<Item = LiveOf<'_>> + Clone {
+        let of = |(key, (_index, replica)): (u32, &'a (u32, WireReplica))| LiveOf {
+            live: &self.live,
+            key,
+            id: replica.id,
+            upto: replica.base,
+        };
+        (0..).zip(self.replicas).map(of)
+    }
 }
 
 /// The Delete events of a path that a peer lacks.
@@ -109,7 +165,7 @@ const PATH_BYTES: usize = 128;
 struct Events<'a> {
     view: &'a View,
     /// By local index.
-    replicas: Vec<(u32, WireReplica)>,
+    replicas: &'a [(u32, WireReplica)],
 }
 
 impl Events<'_> {
@@ -236,21 +292,6 @@ impl<W: io::Write> Extract<'_, W> {
         let mut dots: SmallVec<[WireDot; 1]> = deletes.iter().map(|dot| self.wire(*dot)).collect::<Result<_>>()?;
         dots.sort_unstable();
         self.to.row(path, &entries, &dots)
-    }
-
-    /// What is live up to the base. Memory: about a bit for each where numbers are dense, a hundred bytes where one is alone.
-    fn live(&mut self) -> Result<()> {
-        let mut live = DotSet::default();
-        for row in self.view.read.range(self.view.tables.rows(), (Bound::Unbounded, Bound::Unbounded))? {
-            let (_path, bytes) = row?;
-            for dot in decode_row(&bytes)?.dots() {
-                let dot = self.wire(dot)?;
-                if !self.is_above_base(dot) {
-                    live.insert(dot.replica, dot.seq);
-                }
-            }
-        }
-        live.replicas().try_for_each(|replica| self.to.live(replica, live.seqs(replica)))
     }
 
     fn wire(&self, dot: LocalDot) -> Result<WireDot> {

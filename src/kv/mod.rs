@@ -41,6 +41,8 @@ mod file;
 mod identity;
 mod inspect;
 mod kinds;
+#[cfg_attr(not(feature = "replication"), expect(dead_code, reason = "only peers that are kept in step compare pages"))]
+mod live;
 mod local;
 mod merge;
 mod meta;

@@ -33,6 +33,9 @@ pub(crate) enum Mutant {
     NewFrameAtNetZero,
     /// The fallback drops only what the receiver had at the time of the request.
     LiveRestrictedToBase,
+    /// A store that is below the floor compares what was live at an earlier version, and says that it is of this one.
+    #[cfg(test)]
+    LiveFromStaleBase,
     /// A merge keeps only the entry of a register that is shown.
     LosersPrunedAtMerge,
     /// A merge keeps the entry with the highest id, whatever was seen.

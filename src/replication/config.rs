@@ -68,6 +68,9 @@ pub struct Config {
     pub answer_memory: usize,
     /// The longest answer that is taken, in bytes: what a peer may put on the disk. 64 GiB.
     pub answer_bytes_max: u64,
+    /// How many live events are in a page. Peers whose deletes were forgotten compare such pages instead of lists of all that is live, if that has
+    /// more runs than eight times as many. 1,024.
+    pub live_page: usize,
     /// The most that answers may take of the network, in bytes a second, all peers together. `None`: no limit.
     pub answer_rate: Option<u64>,
 }
@@ -88,6 +91,7 @@ impl Default for Config {
             waiting_bytes: 4 << 20,
             answer_memory: 16 << 20,
             answer_bytes_max: 64 << 30,
+            live_page: 1_024,
             answer_rate: None,
         }
     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::causal::{ReplicaId, Transaction, VersionVector};
+use crate::causal::{Pages, ReplicaId, Transaction, VersionVector};
 
 /// One message about one space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Hello(Hello),
     Pull(Pull),
+    Pages(PagesOf),
     Batch(Batch),
     Push(Push),
     Have(Have),
@@ -40,6 +41,28 @@ pub(crate) struct Pull {
     /// Go on with an answer that was cut short, if it is still there.
     pub(crate) resume: Option<(AnswerId, u64)>,
     pub(crate) base: VersionVector,
+    /// How to say what is live, if `base` is below the floor.
+    pub(crate) live: Live,
+}
+
+/// How an answer says what is live.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Live {
+    /// If that is long, not before pages were compared.
+    #[default]
+    Short,
+    /// But for what is the same in these pages, of `base`.
+    Pages(Arc<Pages>),
+    /// All of it.
+    Whole,
+}
+
+/// Pages to compare before the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PagesOf {
+    /// Of the [`Pull`] that it answers.
+    pub(crate) pull: u64,
+    pub(crate) pages: Pages,
 }
 
 /// One answer, of whoever gave it.

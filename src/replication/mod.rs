@@ -10,6 +10,7 @@
 //! |---|---|
 //! | HELLO | how a replica stands: digests of its version and of its contents. Equal: nothing to do |
 //! | PULL → BATCH | "what have you that this version lacks?", and the answer, in pieces |
+//! | PAGES | fingerprints of what is live, for one who asks after deletes were forgotten that it lacks: it asks again, and says what differs
 //! | PUSH | a transaction that was just committed, which anyone passes on |
 //! | HAVE | which events are here: an acknowledgement for who sent them, an offer for who did not |
 //! | BYE | why a peer ends the conversation |
@@ -35,5 +36,5 @@ pub use config::{Config, Moment};
 pub use engine::Engine;
 pub use io::{Access, Event, Input, Link, Output, PeerId, PeerStatus, Space, Traffic};
 pub use message::ByeCode;
-pub use replica::{Applied, Fault, Joined, News, Replica, Summary};
+pub use replica::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Summary};
 pub use spool::Spool;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::causal::{ReplicaId, Transaction, VersionVector};
+use crate::causal::{Pages, ReplicaId, Transaction, VersionVector};
 
 use super::spool::Spool;
 
@@ -31,11 +31,19 @@ pub trait Replica {
     /// as given away: a replica that is a restored copy must hear of that first.
     fn set_live(&mut self, is_live: bool);
 
-    /// Writes what this replica has and one of version `base` lacks.
+    /// Writes what this replica has and one of version `base` lacks. If deletes may have been forgotten that it lacks, it is told what is
+    /// live, as `listing` says.
     ///
     /// # Errors
     /// The store failed, or `base` claims what cannot be.
-    fn answer(&mut self, base: &VersionVector, to: &mut Spool) -> Result<(), Fault>;
+    fn answer(&mut self, base: &VersionVector, listing: Listing<'_>, to: &mut Spool) -> Result<Answered, Fault>;
+
+    /// Compares pages of an [`answer`](Self::answer) with what is live here: pages that are the same, and smaller ones, made of pages of
+    /// about `page` live events, where it is not.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn compare(&mut self, theirs: &Pages, page: usize) -> Result<Compared, Fault>;
 
     /// Merges what another replica's [`answer`](Self::answer) wrote: all of it, or nothing.
     ///
@@ -48,6 +56,38 @@ pub trait Replica {
     /// # Errors
     /// It is none, or the store failed. Nothing was applied.
     fn apply(&mut self, transaction: &Transaction) -> Result<Applied, Fault>;
+}
+
+/// How a replica whose deletes may be forgotten is told what is live.
+#[derive(Debug, Clone, Copy)]
+pub enum Listing<'a> {
+    /// All of it, if that is short. Otherwise pages of about so many live events, for [`Replica::compare`].
+    Short {
+        /// Live events in a page.
+        page: usize,
+    },
+    /// But for what is in pages that are the same here.
+    Pages(&'a Pages),
+    /// All of it.
+    Whole,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// It is written.
+    Written,
+    /// Much is live, and nothing is written: compare these first.
+    Pages(Pages),
+}
+
+/// How a replica stands to the pages of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// Its version, of which the pages are.
+    pub base: VersionVector,
+    /// Its own pages; `None`: so much differs that a whole list is shorter.
+    pub pages: Option<Pages>,
 }
 
 /// The state of a replica, in a few bytes.

@@ -14,6 +14,9 @@
 //! run     := (gap - 1) << 1 | more, [more - 1]                  live numbers, from the last one on
 //! ```
 //!
+//! A run lists numbers up to the base. Where the receiver is known to have the same live numbers (`live.rs`), it covers whole pages, with
+//! what is dead in both: of a run's numbers, those that live in the state of the base live at the sender, too.
+//!
 //! Rows are sorted by path, and each is the *complete* image of its path: a replica that has a dot of it which is not in the
 //! image, and which the sender has seen, drops it. Part of a row, or part of a store, under the whole vector would lose data.
 

@@ -100,22 +100,17 @@ impl<W: io::Write> DeltaWriter<W> {
         }
     }
 
-    /// The live numbers of one replica, ascending.
-    pub(crate) fn live(&mut self, replica: u32, seqs: impl Iterator<Item = u64>) -> Result<()> {
+    /// The live numbers of one replica, as runs: ascending, each above the one before.
+    pub(crate) fn live(&mut self, replica: u32, live: impl Iterator<Item = (u64, u64)>) -> Result<()> {
         const RUNS: usize = 64 << 10;
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut last = 0;
-        for seq in seqs {
-            match runs.last_mut() {
-                Some((_start, end)) if *end + 1 == seq => *end = seq,
-                Some(_) | None => {
-                    if runs.len() == RUNS {
-                        last = self.live_part(replica, last, &runs)?;
-                        runs.clear();
-                    }
-                    runs.push((seq, seq));
-                }
+        for run in live {
+            if runs.len() == RUNS {
+                last = self.live_part(replica, last, &runs)?;
+                runs.clear();
             }
+            runs.push(run);
         }
         if !runs.is_empty() {
             self.live_part(replica, last, &runs)?;

@@ -1,11 +1,11 @@
 //! What is missing at a peer, when it asks.
 
-use crate::causal::VersionVector;
+use crate::causal::{Pages, VersionVector};
 use crate::replication::config::Moment;
 use crate::replication::io::{PeerId, Space};
-use crate::replication::message::{AnswerId, Batch, ByeCode, Message, Pull};
+use crate::replication::message::{AnswerId, Batch, ByeCode, Live, Message, PagesOf, Pull};
 use crate::replication::mutant::{self, Mutant};
-use crate::replication::replica::{Fault, Replica};
+use crate::replication::replica::{Answered, Fault, Listing, Replica};
 use crate::replication::spool::Spool;
 
 use super::session::Answering;
@@ -19,6 +19,15 @@ pub(super) struct Kept {
     base: VersionVector,
     version: VersionVector,
     pub(super) until: Moment,
+}
+
+/// What a request leads to.
+enum Answer {
+    /// There is nothing that the peer lacks.
+    Nothing,
+    /// It has to compare these first.
+    Pages(Pages),
+    Pieces(Answering),
 }
 
 /// How many answers of a store are kept for those who may come back.
@@ -46,13 +55,14 @@ impl<R: Replica> Engine<R> {
         let before = session.answering.take();
         let is_ordered = self.peers.get(&from).is_some_and(|peer| peer.link.is_ordered);
         match self.answer(space, &pull, before.filter(|_before| pull.resume.is_some() || !is_ordered)) {
-            Ok(Some(answering)) => {
+            Ok(Answer::Pages(pages)) => self.say(from, space, Message::Pages(PagesOf { pull: pull.id, pages })),
+            Ok(Answer::Pieces(answering)) => {
                 if let Some(session) = self.session(from, space) {
                     session.sent.join(&answering.version);
                     session.answering = Some(answering);
                 }
             }
-            Ok(None) => {
+            Ok(Answer::Nothing) => {
                 let nothing = Batch { pull: pull.id, answer: 0, offset: 0, is_last: true, bytes: bytes::Bytes::new() };
                 self.say(from, space, Message::Batch(nothing));
             }
@@ -75,9 +85,8 @@ impl<R: Replica> Engine<R> {
         }
     }
 
-    /// `None`: there is nothing that it lacks.
-    fn answer(&mut self, space: Space, pull: &Pull, before: Option<Answering>) -> Result<Option<Answering>, Fault> {
-        let memory = self.config.answer_memory;
+    fn answer(&mut self, space: Space, pull: &Pull, before: Option<Answering>) -> Result<Answer, Fault> {
+        let (memory, page) = (self.config.answer_memory, self.config.live_page);
         let (known, offset) = pull.resume.map_or((None, 0), |(answer, offset)| (Some(answer), offset));
         // Pieces of it were lost, or the request was.
         let is_again = |before: &Answering| match known {
@@ -85,14 +94,14 @@ impl<R: Replica> Engine<R> {
             None => before.base == pull.base,
         };
         if let Some(before) = before.filter(is_again) {
-            return Ok(Some(Answering { pull: pull.id, offset, ..before }));
+            return Ok(Answer::Pieces(Answering { pull: pull.id, offset, ..before }));
         }
-        let Some(local) = self.stores.get_mut(&space) else { return Ok(None) };
+        let Some(local) = self.stores.get_mut(&space) else { return Ok(Answer::Nothing) };
         if let Some((answer, offset)) = pull.resume
             && let Some(place) = local.kept.iter().position(|kept| kept.answer == answer && offset <= kept.spool.len())
             && let Some(kept) = local.kept.remove(place)
         {
-            return Ok(Some(Answering {
+            return Ok(Answer::Pieces(Answering {
                 pull: pull.id,
                 answer,
                 spool: kept.spool,
@@ -102,15 +111,23 @@ impl<R: Replica> Engine<R> {
             }));
         }
         if pull.base.covers(&local.summary.version) {
-            return Ok(None);
+            return Ok(Answer::Nothing);
         }
         let mut spool = Spool::new(memory);
-        local.replica.answer(&pull.base, &mut spool)?;
+        let listing = match &pull.live {
+            Live::Short => Listing::Short { page },
+            Live::Pages(pages) => Listing::Pages(pages),
+            Live::Whole => Listing::Whole,
+        };
+        let answered = local.replica.answer(&pull.base, listing, &mut spool)?;
         // The request may have told that this replica is a copy, which then has a new id. And there may be more by now.
         local.is_stale = true;
+        if let Answered::Pages(pages) = answered {
+            return Ok(Answer::Pages(pages));
+        }
         let answer = self.jitter.next_u64();
         let version = if self.refresh(space) { self.version(space).cloned().unwrap_or_default() } else { VersionVector::new() };
-        Ok(Some(Answering { pull: pull.id, answer, spool, offset: 0, base: pull.base.clone(), version }))
+        Ok(Answer::Pieces(Answering { pull: pull.id, answer, spool, offset: 0, base: pull.base.clone(), version }))
     }
 
     pub(super) fn keep_answer(&mut self, space: Space, answering: Answering, until: Moment) {

@@ -3,11 +3,13 @@
 //! One peer is asked at a time, for each store: an answer mostly has what others would send, too. Who does not answer is left for a
 //! while, and another one asked.
 
+use std::sync::Arc;
+
 use crate::causal::{ReplicaId, VersionVector};
 use crate::replication::config::Moment;
 use crate::replication::io::{Access, PeerId, Space};
-use crate::replication::message::{AnswerId, Batch, ByeCode, Message, Pull};
-use crate::replication::replica::{Fault, Replica};
+use crate::replication::message::{AnswerId, Batch, ByeCode, Live, Message, PagesOf, Pull};
+use crate::replication::replica::{Compared, Fault, Replica};
 use crate::replication::spool::Spool;
 
 use super::session::{Asking, Incoming, Session};
@@ -75,7 +77,6 @@ impl<R: Replica> Engine<R> {
         local.asked = Some(to);
         local.next_pull += 1;
         let (first, had) = (local.next_pull, incoming.spool.len());
-        session.asking = Some(Asking { first, pull: first, in_vain: 0, had, incoming });
         // What has been missing for long and was only offered should come by itself from now on. What else is missing may be under way.
         let is_missing = |id: &ReplicaId| session.ask_for.get(*id) > local.summary.version.get(*id);
         let grafts: Vec<ReplicaId> = session.declined.keys().copied().filter(is_missing).collect();
@@ -84,7 +85,9 @@ impl<R: Replica> Engine<R> {
         }
         let asks_for_all = std::mem::take(&mut session.asks_for_all);
         let base = if asks_for_all { VersionVector::new() } else { local.summary.version.clone() };
-        let pull = Pull { id: local.next_pull, grafts, resume, base };
+        let (asked, live) = (base.clone(), Live::Short);
+        session.asking = Some(Asking { first, pull: first, base: asked, live: live.clone(), in_vain: 0, had, incoming });
+        let pull = Pull { id: first, grafts, resume, base, live };
         self.say(to, space, Message::Pull(pull));
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.is_asked(now);
@@ -227,10 +230,43 @@ impl<R: Replica> Engine<R> {
         }
         local.next_pull += 1;
         (asking.pull, asking.had) = (local.next_pull, here);
-        let resume = asking.incoming.answer.map(|answer| (answer, asking.incoming.spool.len()));
-        let pull = Pull { id: local.next_pull, grafts: Vec::new(), resume, base: local.summary.version.clone() };
+        if matches!(asking.live, Live::Short) {
+            asking.base.clone_from(&local.summary.version);
+        }
+        let pull = asking.pull();
         self.say(from, space, Message::Pull(pull));
         self.wait_for_answer(from, space);
+    }
+
+    /// Deletes were forgotten that this side lacks, and much is live: the peer wants to know what is live here.
+    pub(super) fn hear_pages(&mut self, from: PeerId, space: Space, of: &PagesOf) {
+        let (now, page) = (self.now, self.config.live_page);
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.has_answered(now);
+        let Some(asking) = peer.sessions.get_mut(&space).and_then(|session| session.asking.as_mut()) else { return };
+        let is_of_this = (asking.first..=asking.pull).contains(&of.pull) && matches!(asking.live, Live::Short);
+        if !is_of_this || asking.base.is_empty() {
+            // Once for each request: comparing takes a look at every row.
+            return;
+        }
+        match local.replica.compare(&of.pages, page) {
+            Ok(Compared { base, pages }) => {
+                local.next_pull += 1;
+                asking.pull = local.next_pull;
+                asking.in_vain = 0;
+                asking.base = base;
+                asking.live = pages.map_or(Live::Whole, |pages| Live::Pages(Arc::new(pages)));
+                let pull = asking.pull();
+                peer.is_asked(now);
+                self.say(from, space, Message::Pull(pull));
+                self.wait_for_answer(from, space);
+            }
+            Err(fault) => {
+                self.answer_failed(from, space);
+                self.trouble(space, fault);
+            }
+        }
     }
 
     fn answer_failed(&mut self, from: PeerId, space: Space) {
@@ -302,6 +338,14 @@ impl<R: Replica> Engine<R> {
         for (peer, at) in at {
             self.timers.set_by(Timer::Have(peer, space), at);
         }
+    }
+}
+
+impl Asking {
+    /// The request, once more.
+    fn pull(&self) -> Pull {
+        let resume = self.incoming.answer.map(|answer| (answer, self.incoming.spool.len()));
+        Pull { id: self.pull, grafts: Vec::new(), resume, base: self.base.clone(), live: self.live.clone() }
     }
 }
 

@@ -343,6 +343,7 @@ impl<R: Replica> Engine<R> {
             match message {
                 Message::Hello(hello) => self.hear_hello(from, named.space, &hello),
                 Message::Pull(pull) => self.hear_pull(from, named.space, pull),
+                Message::Pages(of) => self.hear_pages(from, named.space, &of),
                 Message::Batch(batch) => self.hear_batch(from, named.space, batch),
                 Message::Push(push) => self.hear_push(from, named.space, push),
                 Message::Have(have) => self.hear_have(from, named.space, &have),

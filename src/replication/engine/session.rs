@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::causal::{ReplicaId, VersionVector};
 use crate::replication::config::Moment;
 use crate::replication::io::{Link, Space, Traffic};
-use crate::replication::message::{AnswerId, Message, Push};
+use crate::replication::message::{AnswerId, Live, Message, Push};
 use crate::replication::spool::Spool;
 use crate::replication::wire::{Decoder, Encoder};
 
@@ -177,6 +177,9 @@ pub(super) struct Asking {
     /// It was asked this first, and then, since pieces were lost, up to `pull`.
     pub(super) first: u64,
     pub(super) pull: u64,
+    /// What of, and how.
+    pub(super) base: VersionVector,
+    pub(super) live: Live,
     /// How often in a row it was asked again in vain.
     pub(super) in_vain: u32,
     /// How many bytes there were when it was asked last.

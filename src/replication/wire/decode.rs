@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::causal::{Hlc, ReplicaId, SEQ_MAX, Transaction, VersionVector, read_place, read_seq};
+use crate::causal::{Hlc, Page, Pages, ReplicaId, SEQ_MAX, Transaction, VersionVector, read_place, read_seq};
 use crate::codec::{DecodeError, Reader};
-use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull, Push};
+use crate::replication::message::{Batch, ByeCode, Have, Hello, Live, Message, PagesOf, Pull, Push};
 
 use super::expected::{Expected, sum};
 use super::{
-    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, NAMED, PROTOCOL, PULL, PUSH, PUSH_SIZED,
-    QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, STORES_MAX, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
+    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, LISTED, NAMED, PAGED, PAGES, PROTOCOL, PULL,
+    PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, STORES_MAX, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
 };
 
 /// One direction of a link, for who reads.
@@ -84,6 +84,7 @@ impl Reading<'_, '_> {
         match self.from.u8()? {
             HELLO => self.hello().map(Message::Hello),
             PULL => self.pull().map(Message::Pull),
+            PAGES => Ok(Message::Pages(PagesOf { pull: self.from.u64()?, pages: self.pages()? })),
             BATCH => self.batch().map(Message::Batch),
             PUSH => self.push().map(Message::Push),
             PUSH_SIZED => {
@@ -125,7 +126,7 @@ impl Reading<'_, '_> {
 
     fn pull(&mut self) -> Result<Pull, DecodeError> {
         let id = self.from.u64()?;
-        let flags = self.flags(GRAFT | RESUME | WHOLE)?;
+        let flags = self.flags(GRAFT | RESUME | WHOLE | PAGED | LISTED)?;
         let resume = match flags & RESUME {
             0 => None,
             _ => Some((u64::from_le_bytes(self.from.array()?), self.from.u64()?)),
@@ -150,7 +151,13 @@ impl Reading<'_, '_> {
                 base.clone()
             }
         };
-        Ok(Pull { id, grafts, resume, base })
+        let live = match (flags & PAGED != 0, flags & LISTED != 0) {
+            (false, false) => Live::Short,
+            (true, false) => Live::Pages(Arc::new(self.pages()?)),
+            (false, true) => Live::Whole,
+            (true, true) => return Err(self.from.error("pages of what is to be listed whole")),
+        };
+        Ok(Pull { id, grafts, resume, base, live })
     }
 
     fn batch(&mut self) -> Result<Batch, DecodeError> {
@@ -221,6 +228,25 @@ impl Reading<'_, '_> {
     fn replicas(&mut self) -> Result<Vec<ReplicaId>, DecodeError> {
         let count = self.from.len_up_to(REPLICAS_MAX, 1)?;
         (0..count).map(|_| self.replica()).collect()
+    }
+
+    fn pages(&mut self) -> Result<Pages, DecodeError> {
+        const PAGE_BYTES: usize = 9;
+        let count = self.from.len_up_to(REPLICAS_MAX, PAGE_BYTES)?;
+        let mut all = Pages::default();
+        for _ in 0..count {
+            let replica = self.replica()?;
+            let count = self.from.len_up_to(usize::MAX, PAGE_BYTES)?;
+            let (mut pages, mut last) = (Vec::with_capacity(count), 0_u64);
+            for _ in 0..count {
+                last = last.saturating_add(self.from.u64()?);
+                pages.push(Page { last, fingerprint: u64::from_le_bytes(self.from.array()?) });
+            }
+            if !all.push(replica, pages) {
+                return Err(self.from.error("pages out of order"));
+            }
+        }
+        Ok(all)
     }
 
     /// Sorted in no way: a link numbers replicas as they come.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::causal::{Hlc, ReplicaId};
+use crate::causal::{Hlc, Pages, ReplicaId};
 use crate::codec::Writer;
-use crate::replication::message::{Batch, Have, Hello, Message, Pull, Push};
+use crate::replication::message::{Batch, Have, Hello, Live, Message, Pull, Push};
 
 use super::expected::{Expected, difference};
 use super::{
-    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, NAMED, PROTOCOL, PULL, PUSH, PUSH_SIZED,
-    QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
+    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, LISTED, NAMED, PAGED, PAGES, PROTOCOL, PULL,
+    PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
 };
 
 /// One direction of a link, for who writes.
@@ -86,6 +86,11 @@ impl Frame<'_> {
         match message {
             Message::Hello(hello) => self.hello(hello),
             Message::Pull(pull) => self.pull(pull),
+            Message::Pages(of) => {
+                self.to.u8(PAGES);
+                self.to.u64(of.pull);
+                self.pages(&of.pages);
+            }
             Message::Batch(batch) => self.batch(batch),
             Message::Push(push) => self.push(push, true),
             Message::Have(have) => self.have(have),
@@ -120,7 +125,12 @@ impl Frame<'_> {
         let since = known.filter(|known| pull.base.covers(known));
         let flags = if pull.grafts.is_empty() { 0 } else { GRAFT }
             | if pull.resume.is_some() { RESUME } else { 0 }
-            | if since.is_none() { WHOLE } else { 0 };
+            | if since.is_none() { WHOLE } else { 0 }
+            | match pull.live {
+                Live::Short => 0,
+                Live::Pages(_) => PAGED,
+                Live::Whole => LISTED,
+            };
         self.to.u8(flags);
         if let Some((answer, offset)) = pull.resume {
             self.to.raw(&answer.to_le_bytes());
@@ -132,6 +142,9 @@ impl Frame<'_> {
         self.vector(&changed);
         if let Some(told) = &mut self.told {
             told.expected.entry(space).or_default().base = pull.base.clone();
+        }
+        if let Live::Pages(pages) = &pull.live {
+            self.pages(pages);
         }
     }
 
@@ -207,6 +220,20 @@ impl Frame<'_> {
         if !ids.is_empty() {
             self.to.u64(ids.len() as u64);
             ids.iter().for_each(|id| self.replica(*id));
+        }
+    }
+
+    fn pages(&mut self, pages: &Pages) {
+        self.to.u64(pages.replicas() as u64);
+        for (id, pages) in pages.iter() {
+            self.replica(id);
+            self.to.u64(pages.len() as u64);
+            let mut before = 0;
+            for page in pages {
+                self.to.u64(page.last - before);
+                self.to.raw(&page.fingerprint.to_le_bytes());
+                before = page.last;
+            }
         }
     }
 

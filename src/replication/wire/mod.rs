@@ -4,13 +4,15 @@
 //! frame   := version (1), store, message+
 //! store   := 0 space (16) | number                the first store that a link names is number 1, and so on
 //! message := HELLO flags, [replica (16)], version digest (8), state digest (16)
-//!          | PULL  id, flags, [answer (8), offset], [count, replica*], vector
+//!          | PULL  id, flags, [answer (8), offset], [count, replica*], vector, [pages]
 //!          | BATCH pull, answer (8), offset, flags, length, bytes
 //!          | PUSH  flags, [count], replica*, [origin], lo, [rows, count, (place, seq)*], [stamp], body     to the end of the frame
 //!          | PUSH_SIZED length, what a PUSH has behind its number
 //!          | HAVE  flags, vector, [count, replica*]
 //!          | BYE   code, length, text
+//!          | PAGES pull, pages
 //! vector  := count, (replica, seq)*
+//! pages   := count, (replica, count, (seq, less the one before; fingerprint (8))*)*     sorted by id
 //! replica := 0 id (16) | number                   the first replica that a link names is number 1, and so on
 //! ```
 //!
@@ -43,6 +45,7 @@ const HAVE: u8 = 5;
 const BYE: u8 = 6;
 /// A PUSH behind which something follows: its length first.
 const PUSH_SIZED: u8 = 7;
+const PAGES: u8 = 8;
 
 /// Flags of HELLO.
 const NAMED: u8 = 1;
@@ -54,6 +57,10 @@ const GRAFT: u8 = 1;
 const RESUME: u8 = 2;
 /// The vector is whole, and not what has changed since the last one.
 const WHOLE: u8 = 4;
+/// Pages of what is live at the base follow.
+const PAGED: u8 = 8;
+/// All that is live is to be listed.
+const LISTED: u8 = 16;
 
 /// Flags of BATCH.
 const LAST: u8 = 1;

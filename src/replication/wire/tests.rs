@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::causal::{Hlc, ReplicaId, Transaction, VersionVector};
+use crate::causal::{Hlc, Page, Pages, ReplicaId, Transaction, VersionVector};
 use crate::laws::Rng;
-use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull, Push};
+use crate::replication::message::{Batch, ByeCode, Have, Hello, Live, Message, PagesOf, Pull, Push};
 
 const SPACES: [[u8; 16]; 2] = [[7; 16], [9; 16]];
 
@@ -54,8 +54,18 @@ fn transaction(rng: &mut Rng) -> Transaction {
     Transaction { ids, origin, lo, rows, deps, stamp, body: body.into() }
 }
 
+fn pages(rng: &mut Rng) -> Pages {
+    let mut pages = Pages::default();
+    for (id, seq) in version(rng).iter() {
+        let page = |last| Page { last, fingerprint: last * 3 };
+        let of = if rng.chance(50) && seq > 1 { vec![page(seq - 1), page(seq)] } else { vec![page(seq)] };
+        assert!(pages.push(id, of));
+    }
+    pages
+}
+
 fn message(rng: &mut Rng) -> Message {
-    match rng.below(6) {
+    match rng.below(7) {
         0 => Message::Hello(Hello {
             replica: rng.chance(50).then(|| replica(rng)),
             is_question: rng.chance(50),
@@ -68,6 +78,11 @@ fn message(rng: &mut Rng) -> Message {
             grafts: version(rng).iter().map(|(id, _seq)| id).collect(),
             resume: rng.chance(50).then(|| (rng.next_u64(), rng.below(1 << 40))),
             base: version(rng),
+            live: match rng.below(3) {
+                0 => Live::Short,
+                1 => Live::Whole,
+                _ => Live::Pages(Arc::new(pages(rng))),
+            },
         }),
         2 => Message::Batch(Batch {
             pull: rng.below(300),
@@ -82,7 +97,8 @@ fn message(rng: &mut Rng) -> Message {
             seqs: version(rng).iter().collect(),
             declines: version(rng).iter().map(|(id, _seq)| id).collect(),
         }),
-        4 => Message::Bye { code: ByeCode::from_number(rng.below(9)), text: String::from("so long") },
+        4 => Message::Pages(PagesOf { pull: rng.below(300), pages: pages(rng) }),
+        5 => Message::Bye { code: ByeCode::from_number(rng.below(9)), text: String::from("so long") },
         _ => Message::Push(Push { transaction: Arc::new(transaction(rng)), is_early: rng.chance(30) }),
     }
 }

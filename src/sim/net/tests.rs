@@ -45,7 +45,7 @@ fn clusters_do_not_pass_with_an_error_of_the_protocol() {
 
 #[test]
 fn clusters_do_not_pass_with_an_error_of_the_store() {
-    for mutant in kv::mutant::ALL {
+    for mutant in kv::mutant::ALL.into_iter().chain([kv::mutant::Mutant::LiveFromStaleBase]) {
         let caught = kv::mutant::with(mutant, || (0..RUNS_OF_MUTANTS).find(|seed| cluster(*seed).run().is_err()));
         println!("{mutant:?}: caught by run {caught:?}");
         assert!(caught.is_some(), "{mutant:?} is not caught");

@@ -422,6 +422,7 @@ fn draw_config(rng: &mut Rng) -> Config {
     let mut small = |small: usize, usual: usize, percent: u64| if rng.chance(percent) { small } else { usual };
     let usual = Config::default();
     let (push_bytes_max, queue_bytes) = (small(200, usual.push_bytes_max, 20), small(1_000, usual.queue_bytes, 20));
+    let live_page = small(1, usual.live_page, 60);
     let (waiting_bytes, answer_memory) = (small(1_000, usual.waiting_bytes, 20), small(0, usual.answer_memory, 50));
     Config {
         exchange_every: Duration::from_millis(1_000 + rng.below(9_000)),
@@ -432,6 +433,7 @@ fn draw_config(rng: &mut Rng) -> Config {
         queue_bytes,
         waiting_bytes,
         answer_memory,
+        live_page,
         ..usual
     }
 }

@@ -124,3 +124,31 @@ impl tombolo::system::Clock for Fixed {
         self.0
     }
 }
+
+/// A peer that is below the floor learns which rows are gone: it compares pages, and is not sent a list of a million numbers.
+#[test]
+fn a_hundred_rows_that_were_removed_below_the_floor_cost_at_most_70_kb() {
+    let rows: u64 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+    let mut measured = two_with(rows);
+    let mut rng = Rng::new(6);
+    // Numbers that live are not all next to each other, in a store that was written to.
+    for _ in 0..rows / 1_000 {
+        let tx = measured.stores[0].begin().unwrap();
+        (0..500).for_each(|_| tx.register::<u64>(("row", rng.below(rows))).set(&1).unwrap());
+        tx.commit().unwrap();
+    }
+    let delta = measured.stores[0].delta_since(&measured.stores[1].version().unwrap()).unwrap();
+    measured.stores[1].merge(delta).unwrap();
+    let gone = measured.stores[0].begin().unwrap();
+    (0..100).for_each(|_| {
+        gone.delete(("row", rng.below(rows))).unwrap();
+    });
+    gone.commit().unwrap();
+    measured.stores[0].forget_deletes(&measured.stores[0].version().unwrap()).unwrap();
+    let listed = measured.stores[0].delta_since(&measured.stores[1].version().unwrap()).unwrap().as_ref().len();
+    let counts = mend(&mut measured);
+    println!("100 removed of {rows} below the floor: {} frames, {} B; as a list {listed} B", counts.sent, counts.bytes);
+    assert!(measured.are_same());
+    assert!(counts.bytes <= 70_000, "{counts}");
+    assert!(listed as u64 > 3 * counts.bytes);
+}
