@@ -92,7 +92,9 @@ pub use disk::{Disk, Room, SECTOR, Syncs};
 pub use exhaustive::{Exhaustive, Explored};
 pub use history::{Failure, Runner};
 pub use naive::{Defect, Naive, NaiveBatch, NaivePushed, NaiveSeen};
-pub use net::{Cluster, ClusterFailure, Faults, Happened, NetCounts, Network};
+pub use net::{
+    Cluster, ClusterFailure, Deed, Faults, Happened, NetCounts, Network, Scenario, ScenarioLink, ScenarioSettings, ScenarioStep,
+};
 pub use op::Op;
 pub use oracle::{At, Cut, Oracle, REPLICAS_MAX, Reading};
 pub use plan::{Plan, Step};

@@ -1,11 +1,13 @@
 //! Whole clusters over a simulated network, each replica checked against the oracle after everything that it handles.
-//! `TOMBOLO_CLUSTERS=100000` runs that many and writes the evidence; `TOMBOLO_CLUSTER=77` runs that one, and tells what happened in it.
+//! `TOMBOLO_CLUSTERS=100000` runs that many and writes the evidence; `TOMBOLO_CLUSTER=77` runs that one, and tells what happened in it;
+//! `TOMBOLO_SCENARIO=failed.toml` runs the scenario of a file.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use serde::Deserialize;
 use serde_json::json;
-use tombolo::sim::{Cluster, NetCounts, Schema};
+use tombolo::sim::{Cluster, NetCounts, Scenario, Schema};
 
 use crate::evidence;
 
@@ -61,4 +63,38 @@ fn write_evidence(counts: &NetCounts, runs: u64) {
         "truncations": counts.truncations,
     });
     evidence::write("clusters.json", what);
+}
+
+/// `tests/sim/scenarios.toml`.
+#[derive(Deserialize)]
+struct Scenarios {
+    named: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    run: Scenario,
+}
+
+#[test]
+fn scenarios_come_together() {
+    let all: Scenarios = toml::from_str(include_str!("../sim/scenarios.toml")).unwrap();
+    for Named { name, run } in &all.named {
+        match run.run(&Arc::new(Schema::every_kind())) {
+            Ok(counts) => println!("{name}: {counts}"),
+            Err(failure) => panic!("{name}: {failure}"),
+        }
+    }
+}
+
+/// `TOMBOLO_SCENARIO=failed.toml cargo test --test it clusters` runs what a failure has printed.
+#[test]
+fn a_scenario_of_a_file_comes_together() {
+    let Ok(path) = std::env::var("TOMBOLO_SCENARIO") else { return };
+    let scenario: Scenario = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    match scenario.run(&Arc::new(Schema::every_kind())) {
+        Ok(counts) => println!("{counts}"),
+        Err(failure) => panic!("{failure}"),
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use crate::laws::Rng;
 use crate::replication::PeerId;
 
 /// What a link does to what is sent over it, each way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Faults {
     /// How long a frame takes, in microseconds, besides its length.

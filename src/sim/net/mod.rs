@@ -5,6 +5,8 @@ mod counts;
 mod link;
 mod network;
 mod place;
+mod scenario;
+mod shrink;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -13,3 +15,4 @@ pub use cluster::{Cluster, ClusterFailure};
 pub use counts::NetCounts;
 pub use link::Faults;
 pub use network::{Happened, Network};
+pub use scenario::{Deed, Scenario, ScenarioLink, ScenarioSettings, ScenarioStep};

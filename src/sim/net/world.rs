@@ -1,24 +1,22 @@
-//! One cluster: what happens in it is drawn from a seed, and each replica is checked after everything that it handles.
+//! One cluster: what its scenario says happens, and each replica is checked after everything that it handles.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::laws::Rng;
-use crate::replication::{Config, Event, Fault};
+use crate::replication::{Event, Fault};
 use crate::sim::op::{Generator, Op};
 use crate::sim::oracle::{Oracle, REPLICAS_MAX};
 use crate::sim::plan::EPOCH_MS;
 use crate::sim::schema::Schema;
 use crate::sim::subject::{Observed, Subject};
 
-use super::cluster::ClusterFailure;
 use super::counts::NetCounts;
-use super::link::Faults;
 use super::network::{Happened, Network};
 use super::place::Place;
+use super::scenario::{Deed, Scenario};
 
 /// How many lines of what happened are kept.
 const TRACE_MAX: usize = 80;
@@ -28,59 +26,59 @@ const START: u64 = u64::MAX;
 
 pub(super) type Checked = Result<(), String>;
 
-pub(super) struct World {
+pub(super) struct World<'a> {
     schema: Arc<Schema>,
+    scenario: &'a Scenario,
     pub(super) network: Network,
     oracle: Oracle,
     places: Vec<Place>,
+    /// What a power loss leaves, and how long it lasts.
     rng: Rng,
+    plans: Vec<Plan>,
     trace: VecDeque<String>,
-    exchange_every: u64,
-    /// The longest time that a frame takes.
-    slowest: u64,
     counts: NetCounts,
 }
 
 /// What is planned for a moment.
 #[derive(Debug, Clone, Copy)]
 enum Plan {
-    Write,
-    Cut,
+    Step(usize),
     Heal(usize),
-    Restart,
     Start(usize),
-    Skew,
-    Truncate,
-    Crash,
 }
 
-impl World {
-    pub(super) fn new(schema: &Arc<Schema>, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
-        let config = draw_config(&mut rng);
-        let exchange_every = u64::try_from(config.exchange_every.as_micros()).unwrap_or(u64::MAX);
-        let mut network = Network::new(config, rng.next_u64());
-        let count = 2 + rng.index(5);
-        let ids: Vec<ReplicaId> = (0..count).map(|_| ReplicaId::from_u128(u128::from(rng.next_u64()))).collect();
-        let has_disks = rng.chance(10);
+impl<'a> World<'a> {
+    /// Of a scenario without a [`fault`](Scenario::fault).
+    pub(super) fn new(schema: &Arc<Schema>, scenario: &'a Scenario) -> Self {
+        let mut rng = Rng::new(scenario.seed);
+        let mut network = Network::new(scenario.settings.config(), rng.next_u64());
+        let ids: Vec<ReplicaId> = (0..scenario.stores).map(|_| ReplicaId::from_u128(u128::from(rng.next_u64()))).collect();
         let mut places = Vec::new();
         for id in &ids {
-            let mut place = new_place(*id, schema, has_disks);
+            let mut place = new_place(*id, schema, scenario.on_disk);
             place.subject.set_clock(EPOCH_MS);
             network.add(place.subject.store());
             places.push(place);
         }
-        let mut slowest = 0;
-        for [one, other] in draw_links(count, &mut rng) {
-            let faults = if rng.chance(50) { Faults::connection() } else { Faults::datagrams() };
-            // What goes another way overtakes what goes over a slow link.
-            let faults = if rng.chance(25) { faults.with_latency(500_000..=3_000_000) } else { faults };
-            slowest = slowest.max(*faults.latency.end());
-            network.link(one, other, faults);
+        for link in &scenario.links {
+            network.link(link.between[0], link.between[1], link.faults.clone());
         }
         let oracle = Oracle::new(Arc::clone(schema), &ids);
-        let (schema, trace, counts) = (Arc::clone(schema), VecDeque::new(), NetCounts::default());
-        Self { schema, network, oracle, places, rng, trace, exchange_every, slowest, counts }
+        let (schema, plans, trace, counts) = (Arc::clone(schema), Vec::new(), VecDeque::new(), NetCounts::default());
+        let mut world = Self { schema, scenario, network, oracle, places, rng, plans, trace, counts };
+        for (number, step) in scenario.steps.iter().enumerate() {
+            world.plan_at(step.at_us, Plan::Step(number));
+        }
+        world
+    }
+
+    fn plan_at(&mut self, at: u64, plan: Plan) {
+        self.network.plan_at(at, self.plans.len() as u64);
+        self.plans.push(plan);
+    }
+
+    fn plan_after(&mut self, after: u64, plan: Plan) {
+        self.plan_at(self.network.now().saturating_add(after), plan);
     }
 
     pub(super) fn counts(&self) -> NetCounts {
@@ -89,9 +87,9 @@ impl World {
         counts
     }
 
-    pub(super) fn failure(&self, seed: u64, what: String) -> Box<ClusterFailure> {
-        let trace = self.trace.iter().cloned().collect();
-        Box::new(ClusterFailure { seed, at: self.network.now(), what, trace })
+    /// What happened last.
+    pub(super) fn trace(&self) -> Vec<String> {
+        self.trace.iter().cloned().collect()
     }
 
     fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -102,118 +100,93 @@ impl World {
     }
 
     pub(super) fn run(&mut self) -> Checked {
-        let mut plans = Vec::new();
-        let end = 60_000_000 + self.rng.below(60_000_000);
-        let writes = 30 + self.rng.index(120);
-        let mut draw = |network: &mut Network, rng: &mut Rng, count: usize, plan: Plan| {
-            for _ in 0..count {
-                network.plan_at(rng.below(end), plans.len() as u64);
-                plans.push(plan);
-            }
-        };
-        let (network, rng) = (&mut self.network, &mut self.rng);
-        draw(network, rng, writes, Plan::Write);
-        let cuts = rng.index(8);
-        draw(network, rng, cuts, Plan::Cut);
-        let restarts = rng.index(4);
-        draw(network, rng, restarts, Plan::Restart);
-        let skews = rng.index(4);
-        draw(network, rng, skews, Plan::Skew);
-        let truncations = rng.index(12);
-        draw(network, rng, truncations, Plan::Truncate);
-        let crashes = rng.index(6);
-        draw(network, rng, crashes, Plan::Crash);
-
-        let schema = Arc::clone(&self.schema);
-        let generator = Generator::new(&schema, &mut self.rng);
-        while self.network.now() < end
+        while self.network.now() < self.scenario.mended_us
             && let Some(happened) = self.network.advance()
         {
-            match happened {
-                Happened::At(node) => self.check(node)?,
-                Happened::Planned(number) if number > START - REPLICAS_MAX as u64 => self.start_again(number),
-                Happened::Planned(number) => {
-                    let plan = usize::try_from(number).ok().and_then(|number| plans.get(number)).copied();
-                    if let Some(plan) = plan {
-                        self.carry_out(plan, &generator, &mut plans)?;
-                    }
-                }
-                Happened::Unseen => {}
-            }
-            self.hear_events()?;
+            self.happened(happened)?;
         }
         self.come_to_rest()
     }
 
-    fn carry_out(&mut self, plan: Plan, generator: &Generator<'_>, plans: &mut Vec<Plan>) -> Checked {
-        let later = self.network.now() + 1_000_000 + self.rng.below(15_000_000);
-        let mut next = |network: &mut Network, plan: Plan| {
-            network.plan_at(later, plans.len() as u64);
-            plans.push(plan);
-        };
-        let node = self.rng.index(self.places.len());
-        match plan {
-            Plan::Write => return self.write(node, generator),
-            Plan::Cut => {
-                let link = self.rng.index(self.network.links());
-                let directions =
-                    *self.rng.pick(&[[true, true], [true, true], [true, false], [false, true]]).expect("not empty");
-                self.network.cut(link, directions);
-                next(&mut self.network, Plan::Heal(link));
-                let [one, other] = self.network.ends(link);
+    fn happened(&mut self, happened: Happened) -> Checked {
+        match happened {
+            Happened::At(node) => self.check(node)?,
+            Happened::Planned(number) if number > START - REPLICAS_MAX as u64 => self.start_again(number),
+            Happened::Planned(number) => {
+                let plan = usize::try_from(number).ok().and_then(|number| self.plans.get(number)).copied();
+                match plan {
+                    Some(Plan::Step(step)) => {
+                        let scenario = self.scenario;
+                        if let Some(step) = scenario.steps.get(step) {
+                            self.carry_out(&step.deed)?;
+                        }
+                    }
+                    Some(Plan::Heal(link)) => {
+                        self.network.heal(link);
+                        self.note(format_args!("mend link {link}"));
+                    }
+                    Some(Plan::Start(node)) => self.start(node),
+                    None => {}
+                }
+            }
+            Happened::Unseen => {}
+        }
+        self.hear_events()
+    }
+
+    fn carry_out(&mut self, deed: &Deed) -> Checked {
+        match deed {
+            Deed::Write { store, seed } => return self.write(*store, *seed),
+            Deed::Cut { link, directions, for_us } => {
+                self.network.cut(*link, *directions);
+                let [one, other] = self.network.ends(*link);
                 self.note(format_args!("cut link {link} between {one} and {other}, {directions:?}"));
+                self.plan_after(*for_us, Plan::Heal(*link));
             }
-            Plan::Heal(link) => {
-                self.network.heal(link);
-                self.note(format_args!("mend link {link}"));
-                // What is written while two sides catch up crosses it.
-                for _ in 0..self.rng.below(4) {
-                    let at = self.network.now() + self.rng.below(1_000_000);
-                    self.network.plan_at(at, plans.len() as u64);
-                    plans.push(Plan::Write);
-                }
-            }
-            Plan::Restart if self.places.get(node).is_some_and(|place| place.is_running) => {
-                self.network.stop(node);
-                self.counts.restarts += 1;
-                self.note(format_args!("stop {node}"));
-                next(&mut self.network, Plan::Start(node));
-                let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-                place.is_running = false;
-                match place.subject.restart() {
-                    Err(_) if place.has_lost_power() => return self.power_is_gone(node),
-                    opened => opened.map_err(|fault| format!("replica {node} does not open again: {fault}"))?,
-                }
-            }
-            Plan::Restart => {}
-            Plan::Crash => return self.crash(node),
-            Plan::Start(node) => self.start(node),
-            Plan::Skew => {
-                let skew_ms = i64::try_from(self.rng.below(10_000)).unwrap_or_default() - 5_000;
+            Deed::Restart { store, for_us } => return self.restart(*store, *for_us),
+            Deed::PowerLoss { store, after_operations } => return self.crash(*store, *after_operations),
+            Deed::SetClock { store, ahead_ms } => {
                 self.counts.skews += 1;
-                self.note(format_args!("set the clock of {node} by {skew_ms} ms"));
-                if let Some(place) = self.places.get_mut(node) {
-                    place.skew_ms = skew_ms;
+                self.note(format_args!("set the clock of {store} by {ahead_ms} ms"));
+                if let Some(place) = self.places.get_mut(*store) {
+                    place.skew_ms = *ahead_ms;
                 }
             }
-            Plan::Truncate => {
-                self.counts.truncations += 1;
-                let shares: Vec<u64> = (0..8).map(|_| self.rng.below(1_001)).collect();
-                self.note(format_args!("forget deletes at {node}"));
-                let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-                let shares = move |version: VersionVector| {
-                    version.iter().zip(shares).map(|((id, seq), share)| (id, seq * share / 1_000)).collect()
-                };
-                let truncated = place.subject.version().map(shares).and_then(|below| place.subject.truncate(&below));
-                match truncated {
-                    Err(_) if place.has_lost_power() => return self.power_is_gone(node),
-                    truncated => truncated.map_err(|fault| format!("replica {node} does not forget: {fault}"))?,
-                }
-                self.network.committed(node);
-                return self.check(node);
-            }
+            Deed::Forget { store, shares } => return self.forget(*store, shares),
         }
         Ok(())
+    }
+
+    fn restart(&mut self, node: usize, for_us: u64) -> Checked {
+        if !self.places.get(node).is_some_and(|place| place.is_running) {
+            return Ok(());
+        }
+        self.network.stop(node);
+        self.counts.restarts += 1;
+        self.note(format_args!("stop {node}"));
+        self.plan_after(for_us, Plan::Start(node));
+        let Some(place) = self.places.get_mut(node) else { return Ok(()) };
+        place.is_running = false;
+        match place.subject.restart() {
+            Err(_) if place.has_lost_power() => self.power_is_gone(node),
+            opened => opened.map_err(|fault| format!("replica {node} does not open again: {fault}")),
+        }
+    }
+
+    fn forget(&mut self, node: usize, shares: &[u64]) -> Checked {
+        self.counts.truncations += 1;
+        self.note(format_args!("forget deletes at {node}"));
+        let Some(place) = self.places.get_mut(node) else { return Ok(()) };
+        let shares = |version: VersionVector| {
+            version.iter().zip(shares).map(|((id, seq), share)| (id, seq * (*share).min(1_000) / 1_000)).collect()
+        };
+        let truncated = place.subject.version().map(shares).and_then(|below| place.subject.truncate(&below));
+        match truncated {
+            Err(_) if place.has_lost_power() => return self.power_is_gone(node),
+            truncated => truncated.map_err(|fault| format!("replica {node} does not forget: {fault}"))?,
+        }
+        self.network.committed(node);
+        self.check(node)
     }
 
     /// The power of a replica is back.
@@ -243,8 +216,12 @@ impl World {
         }
     }
 
-    fn write(&mut self, node: usize, generator: &Generator<'_>) -> Checked {
-        let ops: Vec<Op> = (0..1 + self.rng.index(3)).map(|_| generator.op(&[], &mut self.rng)).collect();
+    fn write(&mut self, node: usize, seed: u64) -> Checked {
+        let schema = Arc::clone(&self.schema);
+        // What is written most is a matter of the whole run.
+        let generator = Generator::new(&schema, &mut Rng::new(self.scenario.seed));
+        let mut rng = Rng::new(seed);
+        let ops: Vec<Op> = (0..1 + rng.index(3)).map(|_| generator.op(&[], &mut rng)).collect();
         self.set_clock(node);
         let text: Vec<String> = ops.iter().map(|op| op.display(&self.schema).to_string()).collect();
         self.note(format_args!("{node}: {}", text.join(", ")));
@@ -282,8 +259,7 @@ impl World {
     }
 
     /// Cuts the power of a replica that has a disk: now, or in the middle of something that its disk does later.
-    fn crash(&mut self, node: usize) -> Checked {
-        let after = self.rng.chance(70).then(|| 1 + self.rng.below(60));
+    fn crash(&mut self, node: usize, after: Option<u64>) -> Checked {
         let is_running = self.places.get(node).is_some_and(|place| place.is_running);
         if !is_running || !self.places.get(node).is_some_and(|place| place.cut_power(after)) {
             return Ok(());
@@ -368,18 +344,19 @@ impl World {
         }
         self.note(format_args!("everything is mended"));
         // Those who are not linked directly need a few rounds, and broken links are seen after a while.
-        let end = self.network.now() + 10_000_000 + 10 * (self.exchange_every + self.slowest);
+        let slowest = self.scenario.links.iter().map(|link| *link.faults.latency.end()).max().unwrap_or_default();
+        let round = self.scenario.settings.exchange_every_ms.saturating_mul(1_000).saturating_add(slowest);
+        let end = self.network.now() + round.saturating_mul(10).saturating_add(10_000_000);
         while !self.all_are_same() {
             if self.network.now() > end {
                 return Err(self.how_they_stand());
             }
             match self.network.advance() {
-                Some(Happened::At(node)) => self.check(node)?,
+                // The writes and faults are over.
                 Some(Happened::Planned(number)) => self.start_again(number),
-                Some(Happened::Unseen) => {}
+                Some(happened) => self.happened(happened)?,
                 None => return Err(String::from("nothing happens any more, and they are not the same")),
             }
-            self.hear_events()?;
         }
         let mut first: Option<Vec<u8>> = None;
         for (node, place) in self.places.iter().enumerate() {
@@ -415,36 +392,4 @@ fn new_place(id: ReplicaId, schema: &Arc<Schema>, has_disk: bool) -> Place {
     }
     let _in_memory = has_disk;
     Place::in_memory(id, schema)
-}
-
-/// Intervals and limits, now and then so small that what they are for happens.
-fn draw_config(rng: &mut Rng) -> Config {
-    let mut small = |small: usize, usual: usize, percent: u64| if rng.chance(percent) { small } else { usual };
-    let usual = Config::default();
-    let (push_bytes_max, queue_bytes) = (small(200, usual.push_bytes_max, 20), small(1_000, usual.queue_bytes, 20));
-    let live_page = small(1, usual.live_page, 60);
-    let (waiting_bytes, answer_memory) = (small(1_000, usual.waiting_bytes, 20), small(0, usual.answer_memory, 50));
-    Config {
-        exchange_every: Duration::from_millis(1_000 + rng.below(9_000)),
-        push_window: Duration::from_millis(if rng.chance(50) { 0 } else { rng.below(200) }),
-        graft_after: Duration::from_millis(100 + rng.below(900)),
-        frame_bytes: *rng.pick(&[100, 400, 64 << 10]).expect("not empty"),
-        push_bytes_max,
-        queue_bytes,
-        waiting_bytes,
-        answer_memory,
-        live_page,
-        ..usual
-    }
-}
-
-/// A line, a ring, a star, or all with all.
-fn draw_links(count: usize, rng: &mut Rng) -> Vec<[usize; 2]> {
-    let line = (1..count).map(|node| [node - 1, node]);
-    match rng.below(4) {
-        0 => line.collect(),
-        1 if count > 2 => line.chain([[count - 1, 0]]).collect(),
-        2 => (1..count).map(|node| [0, node]).collect(),
-        _ => (0..count).flat_map(|one| (one + 1..count).map(move |other| [one, other])).collect(),
-    }
 }
