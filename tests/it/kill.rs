@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use tombolo::sim::Rng;
-use tombolo::{Error, Store};
+use tombolo::{Error, Store, Tx};
 
 const IN_EVERY_RUN: u64 = 20;
 pub(crate) const WRITERS: u64 = 4;
@@ -16,17 +16,20 @@ const FILE: &str = "TOMBOLO_KILL_FILE";
 
 /// The transaction with a number of one writer.
 pub(crate) fn write(store: &Store, writer: u64, number: u64) -> Result<(), Error> {
-    store.transact(|tx| {
-        tx.register::<u64>(("last", writer)).set(&number)?;
-        tx.counter("all").add(1)?;
-        tx.set::<u64>(("kept", writer)).insert(&number)?;
-        tx.map(("item", writer)).register::<u64>(number).set(&number)?;
-        if number > 3 {
-            tx.set::<u64>(("kept", writer)).remove(&(number - 3))?;
-            tx.map(("item", writer)).delete_field(number - 3)?;
-        }
-        Ok(())
-    })
+    store.transact(|tx| put(tx, writer, number))
+}
+
+/// What is in that transaction.
+pub(crate) fn put(tx: &Tx, writer: u64, number: u64) -> Result<(), Error> {
+    tx.register::<u64>(("last", writer)).set(&number)?;
+    tx.counter("all").add(1)?;
+    tx.set::<u64>(("kept", writer)).insert(&number)?;
+    tx.map(("item", writer)).register::<u64>(number).set(&number)?;
+    if number > 3 {
+        tx.set::<u64>(("kept", writer)).remove(&(number - 3))?;
+        tx.map(("item", writer)).delete_field(number - 3)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn last(store: &Store, writer: u64) -> u64 {

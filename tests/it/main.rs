@@ -42,6 +42,8 @@ mod network;
 #[cfg(feature = "tcp")]
 mod node;
 mod non_causal;
+#[cfg(all(feature = "redb", feature = "tcp", target_os = "linux"))]
+mod processes;
 mod retention;
 mod shadow;
 mod streams;
