@@ -1,7 +1,7 @@
 //! The three processes, and how the first one tells them what to do: JSON, a line each way.
 //!
-//! What a reader learns about the library: nothing. The replicas exchange deltas over [`link`](crate::link); these lines only
-//! stand for the people who use them.
+//! What a reader learns about the library: nothing. The replicas keep in step by themselves, over TCP; these lines only stand for the
+//! people who use them.
 //!
 //! ```text
 //! coordinator ── Command, on stdin ──▶ replica (this program again, in a process of its own)
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -63,14 +63,18 @@ impl fmt::Display for Site {
 pub(crate) enum Command {
     /// Write the catalogue.
     Load { data: PathBuf, key: Option<String>, review_every: u64, made_up: Vec<Name>, text_field: String },
-    /// Listen for peers, at an address of the replica's choice.
-    Connect,
-    /// Hang up, and listen no more.
+    /// Start a node without peers, that listens at an address of its choice.
+    Listen,
+    /// Dial a peer, from now on.
+    Link { address: SocketAddr },
+    /// Wait until everything of a version is here, and so many links are up, over which nobody lacks anything.
+    Settle { version: VersionVector, links: usize },
+    /// Dial nobody any more.
     Cut,
-    /// Call a peer, and exchange.
-    Call { address: SocketAddr },
-    /// Take the call of a peer, and exchange.
-    TakeCall,
+    /// Wait for a peer that has everything that is here.
+    AskAround,
+    /// Write so many times, and wait for all peers after each.
+    WriteLive { times: u32 },
     /// Make these edits, each in a transaction.
     Edit { edits: Vec<Edit> },
     /// Say what is there.
@@ -95,11 +99,15 @@ pub(crate) enum Answer {
     Listening {
         address: SocketAddr,
     },
+    Linked,
+    Settled(Settled),
     Cut,
-    Exchanged(Exchanged),
-    /// Nobody took the call. Nothing was exchanged.
-    Unreachable {
-        why: String,
+    /// Whether there is such a peer.
+    Asked {
+        somebody: bool,
+    },
+    Written {
+        seconds: f64,
     },
     Edited {
         seconds: f64,
@@ -114,16 +122,15 @@ pub(crate) enum Answer {
     },
 }
 
-/// One side of an exchange.
+/// What came over the links of a replica, and went out, since it was asked last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Exchanged {
+pub(crate) struct Settled {
     pub(crate) bytes_sent: u64,
-    pub(crate) rows_sent: u64,
-    pub(crate) rows_changed: u64,
-    pub(crate) merge_seconds: f64,
-    pub(crate) version: VersionVector,
-    /// The record and the field of each conflict that the merge reported.
-    pub(crate) conflicts: Vec<(Name, String)>,
+    /// How long it took until everything was here.
+    pub(crate) seconds: f64,
+    pub(crate) records_changed: u64,
+    /// The records of which the watch has told that there is a conflict.
+    pub(crate) conflicts: Vec<Name>,
 }
 
 /// What a replica holds.
@@ -246,13 +253,19 @@ impl Processes {
     pub(crate) fn tell<const N: usize>(
         &mut self,
         commands: [(Site, Command); N],
-        mut progress: impl FnMut(u64),
+        progress: impl FnMut(u64),
     ) -> Result<[Answer; N]> {
-        let sites = commands.each_ref().map(|(site, _command)| *site);
+        let answers = self.tell_some(commands.into(), progress)?;
+        answers.try_into().map_err(|_other| "an answer to each command is expected".into())
+    }
+
+    /// The same, of as many as there are to be told.
+    pub(crate) fn tell_some(&mut self, commands: Vec<(Site, Command)>, mut progress: impl FnMut(u64)) -> Result<Vec<Answer>> {
+        let sites: Vec<Site> = commands.iter().map(|(site, _command)| *site).collect();
         for (site, command) in commands {
             self.send(site, &command)?;
         }
-        let mut answers = sites.map(|_site| None);
+        let mut answers: Vec<Option<Answer>> = sites.iter().map(|_site| None).collect();
         while answers.iter().any(Option::is_none) {
             let (from, event) = self.events.recv().map_err(|_ended| "all replicas have ended")?;
             match event {
@@ -265,7 +278,7 @@ impl Processes {
                 Event::Ended => return Err(self.end_of(from).into()),
             }
         }
-        Ok(answers.map(|answer| answer.unwrap_or_else(|| Answer::Failed { why: "no answer".to_owned() })))
+        Ok(answers.into_iter().flatten().collect())
     }
 
     fn send(&mut self, to: Site, command: &Command) -> Result<()> {
@@ -318,4 +331,9 @@ pub(crate) fn store_in(folder: &Path, site: Site) -> PathBuf {
 pub(crate) fn spawn_thread(body: impl FnOnce() + Send + 'static) -> Result<()> {
     thread::Builder::new().spawn(body)?;
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "an application may look at the clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

@@ -1,12 +1,12 @@
-//! The plot: load, share, cut, edit, heal, compare.
+//! The plot: load, share, cut, edit, heal, write live, compare.
 //!
 //! What a reader learns: which claims of the library this program checks. Any that does not hold ends it with an error.
 //!
 //! ```text
-//!           load          share              cut               heal, in a random order
-//!  phone    ████ ─────┐                 ─ edits ─ ───╳        ┌──── ? ────┐
-//!  laptop         ◀───┴───┐             ─ edits ─ ───╳   ───▶ │ pairwise  │ ───▶  equal
-//!  tablet             ◀───┘             ─ edits ─ ───╳        └──── ? ────┘
+//!           load          share              cut               heal: links come back in a random order
+//!  phone    ████ ─────┐                 ─ edits ─ ───╳        ┌──── 2 ────┐
+//!  laptop         ◀───┴───┐             ─ edits ─ ───╳   ───▶ │ 1         │ ───▶  equal, and live
+//!  tablet             ◀───┘             ─ edits ─ ───╳        └──── 3 ────┘
 //! ```
 
 use std::collections::BTreeSet;
@@ -15,11 +15,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tombolo::causal::VersionVector;
 use tombolo::sim::Rng;
 
 use crate::catalogue::{Contents, Name, Source};
-use crate::control::{Answer, Audit, Command, Exchanged, Processes, Site, State, store_in};
-use crate::link::now;
+use crate::control::{Answer, Audit, Command, Processes, Site, State, now, store_in};
 use crate::load::Loaded;
 use crate::plan::{self, RECORDS_MIN};
 use crate::report::{Ending, Meeting, Report};
@@ -39,8 +39,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut report = Report::new(std::io::stdout().lock());
     report.title(args.data(), &contents, made_up.len(), args.seed)?;
 
-    let mut run = Run { processes: Processes::start(folder.path())?, addresses: Vec::new(), rng: Rng::new(args.seed) };
-    run.connect()?;
+    let processes = Processes::start(folder.path())?;
+    let mut run = Run { processes, addresses: Vec::new(), links: Vec::new(), rng: Rng::new(args.seed) };
+    run.listen()?;
     report.processes(Site::ALL.map(|site| (site, run.processes.id(site), store_in(folder.path(), site))))?;
 
     // Load: one replica has everything, the others nothing.
@@ -49,26 +50,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let loaded = run.look()?;
 
     // Share: the laptop passes on to the tablet what it has from the phone.
+    let mut versions = loaded.each_ref().map(|state| state.version.clone());
     let mut shared = Vec::new();
     for (caller, listener) in [(Site::Phone, Site::Laptop), (Site::Laptop, Site::Tablet)] {
-        shared.push(run.meet(caller, listener)?);
+        shared.push(run.link(caller, listener, &mut versions)?);
     }
-    report.meetings("2. Shared: deltas over loopback TCP, from one to the next", &shared)?;
+    report.meetings("2. Shared: nodes over loopback TCP, from one to the next", &shared)?;
     let before = run.look()?;
     expect_equal(&before)?;
 
     // Cut: nobody hears of anybody.
-    let unreachable = run.cut()?;
+    run.cut()?;
     let edits = Site::ALL.map(|site| plan::edits_of(&stories, site, args.seed));
     let counts = edits.each_ref().map(Vec::len);
     let seconds = run.edit(edits)?;
+    run.expect_alone()?;
     let apart = run.look()?;
-    report.apart(&unreachable, counts, seconds)?;
+    report.apart(counts, seconds)?;
 
-    // Heal: pairwise, in a random order, until all versions are equal.
+    // Heal: the links come back one after the other, in a random order. What is new goes on over those that are there.
     let healed = run.heal(&apart)?;
+    report
+        .meetings("4. Healed: the links come back in a random order, and what is new goes on over those there are", &healed)?;
+    report.live(LIVE_WRITES, run.write_live()?)?;
     let after = run.look()?;
-    report.meetings("4. Healed: pairwise, in a random order, until all versions are equal", &healed)?;
     report.states([&loaded, &before, &apart, &after])?;
 
     // Compare.
@@ -91,10 +96,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     report.verdict(&after, endings.len())
 }
 
+/// How often each replica writes when all links are there.
+const LIVE_WRITES: u32 = 50;
+
 /// The replicas, and what the coordinator remembers of them.
 struct Run {
     processes: Processes,
     addresses: Vec<SocketAddr>,
+    /// Who is linked with whom.
+    links: Vec<(Site, Site)>,
     rng: Rng,
 }
 
@@ -111,9 +121,9 @@ impl Run {
         taken.try_into().map_err(|_other| "three answers are expected".into())
     }
 
-    fn connect(&mut self) -> Result<()> {
+    fn listen(&mut self) -> Result<()> {
         let addresses = self.tell_all(
-            |_site| Command::Connect,
+            |_site| Command::Listen,
             |answer| if let Answer::Listening { address } = answer { Ok(address) } else { unexpected(&answer) },
         )?;
         self.addresses = addresses.to_vec();
@@ -138,17 +148,35 @@ impl Run {
         if let Answer::Loaded { loaded, seconds } = answer { Ok((loaded, seconds)) } else { unexpected(&answer) }
     }
 
-    /// Lets two replicas exchange what they have.
-    fn meet(&mut self, caller: Site, listener: Site) -> Result<Meeting> {
+    /// Links two replicas, and waits until all that are linked with them have what any of them has.
+    fn link(&mut self, caller: Site, listener: Site, versions: &mut [VersionVector; 3]) -> Result<Meeting> {
         let address = self.address(listener)?;
-        let spinner = bar(0, &format!("{caller} and {listener} exchange"));
-        let answers =
-            self.processes.tell([(listener, Command::TakeCall), (caller, Command::Call { address })], |_records| {})?;
+        let spinner = bar(0, &format!("{caller} and {listener} are linked"));
+        let [answer] = self.processes.tell([(caller, Command::Link { address })], |_records| {})?;
+        let Answer::Linked = answer else { return unexpected(&answer) };
+        self.links.push((caller, listener));
+        // There are three: whoever is linked with anybody is linked with these, perhaps over another.
+        let linked: BTreeSet<Site> = self.links.iter().flat_map(|(one, other)| [*one, *other]).collect();
+        let mut all = VersionVector::new();
+        for site in &linked {
+            all.join(version_of(versions, *site)?);
+        }
+        for site in &linked {
+            version_of(versions, *site)?.clone_from(&all);
+        }
+        let settle = |site: Site| {
+            let links = self.links.iter().filter(|(one, other)| [one, other].contains(&&site)).count();
+            (site, Command::Settle { version: all.clone(), links })
+        };
+        let commands: Vec<(Site, Command)> = linked.iter().copied().map(settle).collect();
+        let answers = self.processes.tell_some(commands, |_records| {})?;
         spinner.finish_and_clear();
-        let [to, from] = answers.map(|answer| {
-            if let Answer::Exchanged(exchanged) = answer { Ok(exchanged) } else { unexpected::<Exchanged>(&answer) }
-        });
-        Ok(Meeting { caller, listener, from: from?, to: to? })
+        let mut sides = Vec::new();
+        for (site, answer) in linked.into_iter().zip(answers) {
+            let Answer::Settled(settled) = answer else { return unexpected(&answer) };
+            sides.push((site, settled));
+        }
+        Ok(Meeting { caller, listener, sides })
     }
 
     fn look(&mut self) -> Result<[State; 3]> {
@@ -158,12 +186,18 @@ impl Run {
         )
     }
 
-    /// Cuts all links, and lets one replica find out. Returns what it is told.
-    fn cut(&mut self) -> Result<String> {
+    /// Cuts all links.
+    fn cut(&mut self) -> Result<()> {
+        self.links.clear();
         self.tell_all(|_site| Command::Cut, |answer| if let Answer::Cut = answer { Ok(()) } else { unexpected(&answer) })?;
-        let address = self.address(Site::Phone)?;
-        let [answer] = self.processes.tell([(Site::Laptop, Command::Call { address })], |_records| {})?;
-        if let Answer::Unreachable { why } = answer { Ok(why) } else { Err("a link that was cut carries calls".into()) }
+        Ok(())
+    }
+
+    /// What is written while the links are cut stays where it is.
+    fn expect_alone(&mut self) -> Result<()> {
+        let of = |answer| if let Answer::Asked { somebody } = answer { Ok(somebody) } else { unexpected(&answer) };
+        let heard = self.tell_all(|_site| Command::AskAround, of)?;
+        if heard.contains(&true) { Err("a link that was cut carries writes".into()) } else { Ok(()) }
     }
 
     fn edit(&mut self, edits: [Vec<Edit>; 3]) -> Result<[f64; 3]> {
@@ -176,29 +210,28 @@ impl Run {
         seconds
     }
 
-    /// Lets pairs meet in a random order, until all versions are equal; and one pair once more, which has nothing to say.
+    /// Lets the links come back in a random order. With the second one all are equal; the third one has nothing to say.
     fn heal(&mut self, apart: &[State; 3]) -> Result<Vec<Meeting>> {
-        self.connect()?;
         let mut versions = apart.each_ref().map(|state| state.version.clone());
         let mut pairs = vec![(Site::Phone, Site::Laptop), (Site::Laptop, Site::Tablet), (Site::Tablet, Site::Phone)];
-        pairs.extend(pairs.clone().into_iter().map(|(caller, listener)| (listener, caller)));
         let mut meetings = Vec::new();
-        loop {
-            let differ = |(a, b): &&(Site, Site)| versions.get(a.index()) != versions.get(b.index());
-            let apart: Vec<_> = pairs.iter().filter(differ).copied().collect();
-            let all_equal = apart.is_empty();
-            let (caller, listener) = *self.rng.pick(if all_equal { &pairs } else { &apart }).ok_or("no pair")?;
-            let meeting = self.meet(caller, listener)?;
-            for (site, exchanged) in [(caller, &meeting.from), (listener, &meeting.to)] {
-                if let Some(version) = versions.get_mut(site.index()) {
-                    version.clone_from(&exchanged.version);
-                }
-            }
-            meetings.push(meeting);
-            if all_equal {
-                return Ok(meetings);
-            }
+        while !pairs.is_empty() {
+            let (one, other) = pairs.swap_remove(self.rng.index(pairs.len()));
+            let (caller, listener) = if self.rng.chance(50) { (one, other) } else { (other, one) };
+            meetings.push(self.link(caller, listener, &mut versions)?);
         }
+        Ok(meetings)
+    }
+
+    /// Each replica writes, and waits for the others after each write. Returns how long it took each.
+    fn write_live(&mut self) -> Result<[f64; 3]> {
+        let spinner = bar(0, "each replica writes, all links up");
+        let seconds = self.tell_all(
+            |_site| Command::WriteLive { times: LIVE_WRITES },
+            |answer| if let Answer::Written { seconds } = answer { Ok(seconds) } else { unexpected(&answer) },
+        );
+        spinner.finish_and_clear();
+        seconds
     }
 
     /// What each of the three reads of each story's record.
@@ -226,6 +259,10 @@ impl Run {
     }
 }
 
+fn version_of(versions: &mut [VersionVector; 3], site: Site) -> Result<&mut VersionVector> {
+    Ok(versions.get_mut(site.index()).ok_or("a replica without a version")?)
+}
+
 /// How a story came out, if the replicas agree and it is as it must be.
 fn ending(story: &Story, readings: &[Reading; 3]) -> Result<String> {
     let [first, rest @ ..] = readings;
@@ -235,16 +272,13 @@ fn ending(story: &Story, readings: &[Reading; 3]) -> Result<String> {
     Ok(story.ending(first)?)
 }
 
-/// The library must have reported exactly the conflicts of which it can show only one side, and to each replica: returns how
-/// many that are.
+/// The library must have reported exactly the records of which it can show only one side, and at each replica: returns how many
+/// that are.
 fn expect_reports(stories: &[Story], healed: &[Meeting]) -> Result<usize> {
-    let expected: BTreeSet<(&Name, &str)> =
-        stories.iter().flat_map(|story| story.reported_fields().into_iter().map(|field| (&story.record, field))).collect();
+    let expected: BTreeSet<&Name> = stories.iter().filter(|story| story.is_reported()).map(|story| &story.record).collect();
     for site in Site::ALL {
-        let sides = healed.iter().flat_map(|meeting| [(meeting.caller, &meeting.from), (meeting.listener, &meeting.to)]);
-        let merges = sides.filter(|(whose, _side)| *whose == site);
-        let reported: BTreeSet<(&Name, &str)> =
-            merges.flat_map(|(_site, side)| side.conflicts.iter().map(|(name, field)| (name, field.as_str()))).collect();
+        let sides = healed.iter().flat_map(|meeting| &meeting.sides).filter(|(whose, _side)| *whose == site);
+        let reported: BTreeSet<&Name> = sides.flat_map(|(_site, side)| &side.conflicts).collect();
         if reported != expected {
             let wrong = reported.symmetric_difference(&expected).collect::<Vec<_>>();
             return Err(format!("conflicts that the {site} was told of, or should have been: {wrong:?}").into());

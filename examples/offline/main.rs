@@ -9,21 +9,19 @@
 //!
 //! | file | what a reader learns |
 //! |---|---|
-//! | `replica.rs` | what an application does with a store |
-//! | `link.rs` | replication by hand, over a socket |
+//! | `replica.rs` | what an application does with a store, a node and a watch |
 //! | `catalogue.rs` | a key type of one's own; values without a type |
 //! | `load.rs` | how data without a schema becomes handles; a bulk load |
 //! | `review.rs` | writing and reading each kind |
 //! | `stories.rs` | how each conflict must come out, in words and as a check |
 //! | `plan.rs` | who edits what, from a seed |
-//! | `coordinator.rs` | the plot: load, share, cut, edit, heal, compare |
+//! | `coordinator.rs` | the plot: load, share, cut, edit, heal, write live, compare |
 //! | `report.rs` | what is printed |
 //! | `control.rs` | the processes |
 
 mod catalogue;
 mod control;
 mod coordinator;
-mod link;
 mod load;
 mod plan;
 mod replica;
@@ -53,7 +51,7 @@ pub(crate) struct Args {
     /// The field that names the objects of a list; without it, their place does
     #[arg(long, value_name = "FIELD")]
     key: Option<String>,
-    /// Decides who edits what, and in which order the replicas meet again
+    /// Decides who edits what, and in which order the links come back
     #[arg(long, value_name = "NUMBER", default_value_t = 7)]
     seed: u64,
     /// Where to keep the three stores; without it, they are deleted in the end

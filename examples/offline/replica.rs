@@ -1,40 +1,53 @@
 //! One replica: a process with a durable store, which does what it is told.
 //!
-//! What a reader learns: what an application does with a [`Store`] from its opening to its end, and what the library tells
-//! about it: versions, digests, counts, conflicts.
+//! What a reader learns: what an application does with a [`Store`] from its opening to its end, how a [`Node`] keeps it in step with
+//! others while they are there, and what the library tells: versions, digests, counts, and what has changed, by a [`Watch`].
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::exit;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use std::{fs, io};
 
+use tokio::runtime::Runtime;
 use tombolo::Store;
-use tombolo::kv::RowPath;
+use tombolo::causal::VersionVector;
+use tombolo::kv::{Changes, Watch};
+use tombolo::node::{Ack, Node, PeerState};
+use tombolo::replication::Config;
 use twox_hash::XxHash3_128;
 
 use crate::catalogue::{CATALOGUE, Name, Source};
-use crate::control::{Answer, Audit, Command, Exchanged, State, spawn_thread};
-use crate::link::{self, Exchange, now};
+use crate::control::{Answer, Audit, Command, Settled, State, now, spawn_thread};
 use crate::load;
 use crate::review::Reading;
 use crate::{Result, in_full};
+
+/// How long a replica waits for peers, before it gives up.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long it waits for peers that are not expected.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// How long it waits until it looks again how its peers stand.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Serves the coordinator until it hangs up.
 pub(crate) fn run(file: &Path) -> Result<()> {
     let commands = commands()?;
     let store = Store::open(file).map_err(|error| format!("cannot open {}: {}", file.display(), in_full(&error)));
     let mut replica = match store {
-        Ok(store) => Replica { store, file, listener: None },
+        Ok(store) => Replica::new(store, file)?,
         Err(why) => return say(&Answer::Failed { why }),
     };
     for command in commands {
         let answer = replica.obey(command).unwrap_or_else(|error| Answer::Failed { why: in_full(&*error) });
         say(&answer)?;
     }
-    Ok(())
+    replica.end()
 }
 
 /// What the coordinator says. When it hangs up, this process ends: at once, if nothing is to be done; else soon.
@@ -71,10 +84,23 @@ fn say(answer: &Answer) -> Result<()> {
 struct Replica<'a> {
     store: Store,
     file: &'a Path,
-    listener: Option<TcpListener>,
+    /// Tells what has changed in the catalogue.
+    watch: Watch,
+    /// Runs the node.
+    runtime: Runtime,
+    node: Option<Node>,
+    /// Whom the node dials.
+    peers: Vec<SocketAddr>,
+    /// What the node had sent when it was asked last, in bytes.
+    sent_before: u64,
 }
 
-impl Replica<'_> {
+impl<'a> Replica<'a> {
+    fn new(store: Store, file: &'a Path) -> Result<Self> {
+        let watch = store.watch(CATALOGUE);
+        Ok(Self { store, file, watch, runtime: Runtime::new()?, node: None, peers: Vec::new(), sent_before: 0 })
+    }
+
     fn obey(&mut self, command: Command) -> Result<Answer> {
         let started = now();
         Ok(match command {
@@ -83,29 +109,41 @@ impl Replica<'_> {
                 let mut progress = |records| say(&Answer::Progress { records });
                 let mut loaded = load::load(&self.store, &source, review_every, &mut progress)?;
                 load::make_up(&self.store, &made_up, &text_field, &mut loaded)?;
-                Answer::Loaded { loaded, seconds: started.elapsed().as_secs_f64() }
+                let seconds = started.elapsed().as_secs_f64();
+                self.changes()?;
+                Answer::Loaded { loaded, seconds }
             }
-            Command::Connect => {
-                let listener = TcpListener::bind("127.0.0.1:0")?;
-                let address = listener.local_addr()?;
-                self.listener = Some(listener);
-                Answer::Listening { address }
+            Command::Listen => Answer::Listening { address: self.listen()? },
+            Command::Link { address } => {
+                self.node()?.add_peer(address.to_string())?;
+                self.peers.push(address);
+                Answer::Linked
             }
+            Command::Settle { version, links } => Answer::Settled(self.settle(&version, links)?),
             Command::Cut => {
-                self.listener = None;
+                for address in std::mem::take(&mut self.peers) {
+                    self.node()?.remove_peer(address.to_string())?;
+                }
+                // Those that have dialled this one hang up, too.
+                self.look_until(|links, _in_step| links == 0)?;
+                self.sent_before = self.bytes_sent()?;
                 Answer::Cut
             }
-            Command::Call { address } => match TcpStream::connect(address) {
-                Ok(stream) => Answer::Exchanged(told(link::call(&self.store, stream)?)?),
-                Err(error) => Answer::Unreachable { why: error.to_string() },
-            },
-            Command::TakeCall => {
-                let listener = self.listener.as_ref().ok_or("the links are cut")?;
-                Answer::Exchanged(told(link::take_call(&self.store, listener)?)?)
+            Command::AskAround => Answer::Asked { somebody: self.is_at(Ack::Peers(1), MOMENT)? },
+            Command::WriteLive { times } => {
+                for _ in 0..times {
+                    self.store.counter("written live").add(1)?;
+                    if !self.is_at(Ack::All, PATIENCE)? {
+                        return Err("a peer has not got what was written".into());
+                    }
+                }
+                Answer::Written { seconds: started.elapsed().as_secs_f64() }
             }
             Command::Edit { edits } => {
                 edits.iter().try_for_each(|edit| edit.apply(&self.store))?;
-                Answer::Edited { seconds: started.elapsed().as_secs_f64() }
+                let seconds = started.elapsed().as_secs_f64();
+                self.changes()?;
+                Answer::Edited { seconds }
             }
             Command::Look => Answer::State(self.state()?),
             Command::Read { names, field } => {
@@ -114,6 +152,93 @@ impl Replica<'_> {
             }
             Command::Audit => Answer::Audited(self.audit()?),
         })
+    }
+
+    /// Starts a node without peers: nothing is exchanged before it has one.
+    fn listen(&mut self) -> Result<SocketAddr> {
+        let mut config = Config::default();
+        // As soon as something has come: the program waits for it.
+        config.have_after = Duration::ZERO;
+        let builder = Node::builder(self.store.clone()).listen("127.0.0.1:0").config(config);
+        let node = self.runtime.block_on(builder.start())?;
+        let address = node.local_addr().ok_or("a node that does not listen")?;
+        self.node = Some(node);
+        Ok(address)
+    }
+
+    fn node(&self) -> Result<&Node> {
+        Ok(self.node.as_ref().ok_or("there is no node yet")?)
+    }
+
+    /// Waits until peers have everything that is here.
+    fn is_at(&self, who: Ack, within: Duration) -> Result<bool> {
+        Ok(self.runtime.block_on(self.node()?.wait_for(&self.store.version()?, who, within))?)
+    }
+
+    fn settle(&mut self, version: &VersionVector, links: usize) -> Result<Settled> {
+        let started = now();
+        if !self.runtime.block_on(self.node()?.wait_until_here(version, PATIENCE))? {
+            return Err("what a peer has does not come".into());
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.look_until(|up, in_step| up == links && in_step)?;
+        let sent = self.bytes_sent()?;
+        let bytes_sent = sent - std::mem::replace(&mut self.sent_before, sent);
+        let (records_changed, conflicts) = self.changes()?;
+        Ok(Settled { bytes_sent, seconds, records_changed, conflicts })
+    }
+
+    /// Waits until the links are as they are to be, by how many are up, and whether all that are known are in step.
+    fn look_until(&self, are: impl Fn(usize, bool) -> bool) -> Result<()> {
+        let started = now();
+        while started.elapsed() < PATIENCE {
+            let status = self.runtime.block_on(self.node()?.status())?;
+            let up = status.peers.iter().filter(|peer| peer.state == PeerState::Up).count();
+            if are(up, status.is_in_step()) {
+                return Ok(());
+            }
+            wait(LOOK_EVERY);
+        }
+        Err("the links are not as they are to be".into())
+    }
+
+    /// What the node has sent over the links that it has, in bytes.
+    fn bytes_sent(&self) -> Result<u64> {
+        let status = self.runtime.block_on(self.node()?.status())?;
+        Ok(status.peers.iter().map(|peer| peer.bytes_out).sum())
+    }
+
+    /// How many records have changed since the last call, and those with a conflict. An application mostly has a thread for it.
+    fn changes(&mut self) -> Result<(u64, Vec<Name>)> {
+        let (mut changed, mut in_conflict) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(changes) = self.watch.wait(Duration::ZERO)? {
+            match changes {
+                Changes::Since { keys, .. } => {
+                    for change in keys {
+                        let (_catalogue, name): (String, Name) = change.key.decode()?;
+                        if change.conflict {
+                            in_conflict.insert(name.clone());
+                        }
+                        changed.insert(name);
+                    }
+                }
+                // The first time, or too much at once to tell it by key.
+                Changes::All { snapshot } => {
+                    for entry in snapshot.scan(CATALOGUE) {
+                        let (_catalogue, name): (String, Name) = entry?.key().decode()?;
+                        changed.insert(name);
+                    }
+                }
+            }
+        }
+        Ok((changed.len() as u64, in_conflict.into_iter().collect()))
+    }
+
+    fn end(self) -> Result<()> {
+        match self.node {
+            Some(node) => Ok(self.runtime.block_on(node.shutdown())?),
+            None => Ok(()),
+        }
     }
 
     fn state(&self) -> Result<State> {
@@ -146,27 +271,6 @@ impl Replica<'_> {
             peak_memory_bytes: peak_memory_bytes(),
         })
     }
-}
-
-/// An exchange as the coordinator is told of it.
-fn told(exchange: Exchange) -> Result<Exchanged> {
-    let merged = exchange.merged;
-    Ok(Exchanged {
-        bytes_sent: exchange.bytes_sent,
-        rows_sent: exchange.rows_sent,
-        rows_changed: merged.rows,
-        merge_seconds: exchange.merge_time.as_secs_f64(),
-        version: merged.version,
-        conflicts: merged.conflicts.iter().map(place).collect::<Result<_>>()?,
-    })
-}
-
-/// The record and the field of a row.
-fn place(path: &RowPath) -> Result<(Name, String)> {
-    let (_catalogue, name): (String, Name) = path.key().decode()?;
-    let fields = path.fields();
-    let field = fields.last().ok_or("a record that is no map")?.decode()?;
-    Ok((name, field))
 }
 
 /// The most memory that this process has had; `None` where the system does not tell.

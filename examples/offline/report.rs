@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::Result;
 use crate::catalogue::Contents;
-use crate::control::{Audit, Exchanged, Site, State};
+use crate::control::{Audit, Settled, Site, State};
 use crate::load::Loaded;
 use crate::replica::peak_memory_bytes;
 use crate::review::Change;
@@ -20,18 +20,18 @@ const WIDTH: u16 = 97;
 /// How many conflicts are printed besides the ones shown off.
 const CONFLICTS_MAX: usize = 20;
 
-/// Two replicas that exchanged what they had.
+/// Two replicas that were linked, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Meeting {
     pub(crate) caller: Site,
     pub(crate) listener: Site,
-    pub(crate) from: Exchanged,
-    pub(crate) to: Exchanged,
+    /// These two, and those that were linked with them already.
+    pub(crate) sides: Vec<(Site, Settled)>,
 }
 
 impl Meeting {
-    const fn bytes(&self) -> u64 {
-        self.from.bytes_sent + self.to.bytes_sent
+    fn bytes(&self) -> u64 {
+        self.sides.iter().map(|(_site, side)| side.bytes_sent).sum()
     }
 }
 
@@ -95,23 +95,30 @@ impl<W: Write> Report<W> {
 
     pub(crate) fn meetings(&mut self, title: &str, meetings: &[Meeting]) -> Result<()> {
         writeln!(self.to, "\n{title}")?;
-        let mut table = table(["", "rows sent", "bytes sent", "rows changed", "conflicts found", "time of the merge"]);
-        for meeting in meetings {
-            for (from, to, sent, received) in [
-                (meeting.caller, meeting.listener, &meeting.from, &meeting.to),
-                (meeting.listener, meeting.caller, &meeting.to, &meeting.from),
-            ] {
+        let mut table = table(["link", "at the", "bytes sent", "records changed", "in conflict", "everything here after"]);
+        for Meeting { caller, listener, sides } in meetings {
+            for (place, (site, side)) in sides.iter().enumerate() {
                 table.add_row([
-                    format!("{from} → {to}"),
-                    count(sent.rows_sent),
-                    bytes(sent.bytes_sent),
-                    count(received.rows_changed),
-                    count(received.conflicts.len() as u64),
-                    time(received.merge_seconds),
+                    if place == 0 { format!("{caller} — {listener}") } else { String::new() },
+                    site.to_string(),
+                    bytes(side.bytes_sent),
+                    count(side.records_changed),
+                    count(side.conflicts.len() as u64),
+                    time(side.seconds),
                 ]);
             }
         }
-        self.table(&mut table, 1)
+        self.table(&mut table, 2)
+    }
+
+    pub(crate) fn live(&mut self, times: u32, seconds: [f64; 3]) -> Result<()> {
+        writeln!(
+            self.to,
+            "   Live: each writes {times} times, at the same time, and both others have each write on disk, and say so,"
+        )?;
+        let each = Site::ALL.iter().zip(seconds).map(|(site, seconds)| format!("{site} {}", time(seconds / f64::from(times))));
+        writeln!(self.to, "   after (mean): {}", each.collect::<Vec<_>>().join(", "))?;
+        Ok(self.to.flush()?)
     }
 
     /// What each replica held, from phase to phase.
@@ -126,13 +133,13 @@ impl<W: Write> Report<W> {
         self.table(&mut table, 5)
     }
 
-    pub(crate) fn apart(&mut self, unreachable: &str, edits: [usize; 3], seconds: [f64; 3]) -> Result<()> {
+    pub(crate) fn apart(&mut self, edits: [usize; 3], seconds: [f64; 3]) -> Result<()> {
         writeln!(self.to, "\n3. Cut: no links any more, and each edits on, also what the others edit")?;
-        writeln!(self.to, "   The laptop calls the phone: {unreachable}")?;
         for ((site, edits), seconds) in Site::ALL.iter().zip(edits).zip(seconds) {
             let each = time(seconds / edits.max(1) as f64);
             writeln!(self.to, "   {site:<7} {edits} edits, each a durable transaction, {each} each")?;
         }
+        writeln!(self.to, "   Each waits for a peer that has them: there is none.")?;
         Ok(self.to.flush()?)
     }
 
@@ -160,7 +167,7 @@ impl<W: Write> Report<W> {
         }
         writeln!(
             self.to,
-            "   In {reported} rows, one of several concurrent writes had to be chosen. The merges reported exactly these."
+            "   In {reported} records, one of several concurrent writes had to be chosen. The watch of each told of exactly these."
         )?;
         Ok(self.to.flush()?)
     }
@@ -184,7 +191,7 @@ impl<W: Write> Report<W> {
 
         let whole = audits.first().map_or(0, |audit| audit.whole_state_bytes);
         let (news, nothing) = healed.split_at(healed.len().saturating_sub(1));
-        let mut wire = table(["on the wire, both ways", "meetings", "sent", "the whole state instead", ""]);
+        let mut wire = table(["on the wire, both ways", "links", "sent", "the whole state instead", ""]);
         for (what, meetings, ways) in [("share with the empty", shared, 1), ("heal", news, 2), ("nothing new", nothing, 2)] {
             let sent: u64 = meetings.iter().map(Meeting::bytes).sum();
             let instead = whole * meetings.len() as u64 * ways;

@@ -120,13 +120,10 @@ impl Story {
         changes.into_iter().map(|(site, change)| (site, Edit { record: self.record.clone(), change })).collect()
     }
 
-    /// The fields of which the library must report a conflict: concurrent writes of which it can show only one.
-    pub(crate) fn reported_fields(&self) -> Vec<&str> {
+    /// Whether the library must report a conflict: concurrent writes of which it can show only one.
+    pub(crate) const fn is_reported(&self) -> bool {
         match self.plot {
-            Plot::Written => vec![&self.field],
-            Plot::Resized => vec!["width", "height"],
-            Plot::Starred => vec!["starred"],
-            Plot::Vetoed => vec!["approved"],
+            Plot::Written | Plot::Resized | Plot::Starred | Plot::Vetoed => true,
             Plot::Retagged
             | Plot::Viewed
             | Plot::ViewsReset
@@ -139,7 +136,7 @@ impl Story {
             | Plot::TaggedAlone
             | Plot::ViewedAlone
             | Plot::DeletedAlone
-            | Plot::CreatedAlone => Vec::new(),
+            | Plot::CreatedAlone => false,
         }
     }
 
