@@ -23,6 +23,7 @@ mod docs;
 mod evidence;
 mod faults;
 mod forge;
+mod fuzz_corpus;
 mod golden;
 mod histories;
 mod hostile;
