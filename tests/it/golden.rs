@@ -1,5 +1,6 @@
 //! Bytes are for ever: what a version has written, every later one reads. `tests/golden` has, of each version of the format, a file, its
-//! canonical form, a delta, and a pushed transaction. They are made once, with `TOMBOLO_GOLDEN=write`, and never again.
+//! canonical form, a delta, and a pushed transaction. They are made once, with `TOMBOLO_GOLDEN=write`, and never again. The frames of the protocol are
+//! there as well: `src/replication/wire/golden.rs`, `src/transport/tcp/golden.rs`.
 
 use std::fs;
 use std::path::PathBuf;

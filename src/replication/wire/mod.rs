@@ -87,4 +87,6 @@ const REPLICAS_MAX: usize = 1 << 20;
 const TEXT_MAX: usize = 512;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ mod connection;
 mod dial;
 mod error;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod preface;
 mod registry;
 #[cfg(test)]
