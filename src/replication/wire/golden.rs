@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::decode::Named;
 use super::{Decoder, Encoder};
-use crate::causal::{Hlc, ReplicaId, Transaction, VersionVector};
-use crate::replication::message::{Batch, ByeCode, Have, Hello, Message, Pull, Push};
+use crate::causal::{Hlc, Page, Pages, ReplicaId, Transaction, VersionVector};
+use crate::replication::message::{Batch, ByeCode, Have, Hello, Live, Message, PagesOf, Pull, Push};
 
 const SPACE: [u8; 16] = *b"the first space.";
 const OTHER: [u8; 16] = *b"another space...";
@@ -27,7 +27,20 @@ fn hello(replica: Option<ReplicaId>, is_question: bool, takes_nothing: bool) -> 
 
 fn pull(number: u64, grafts: &[u8], resume: Option<(u64, u64)>, base: &[(u8, u64)]) -> Message {
     let base: VersionVector = base.iter().map(|(replica, seq)| (id(*replica), *seq)).collect();
-    Message::Pull(Pull { id: number, grafts: grafts.iter().map(|replica| id(*replica)).collect(), resume, base })
+    let grafts = grafts.iter().map(|replica| id(*replica)).collect();
+    Message::Pull(Pull { id: number, grafts, resume, base, live: Live::Short })
+}
+
+fn pull_with(number: u64, live: Live) -> Message {
+    Message::Pull(Pull { id: number, grafts: Vec::new(), resume: None, base: [(id(1), 300)].into_iter().collect(), live })
+}
+
+fn pages() -> Pages {
+    let page = |last, fingerprint| Page { last, fingerprint };
+    let mut pages = Pages::default();
+    assert!(pages.push(id(1), vec![page(9, 0x0102_0304_0506_0708), page(300, 1)]));
+    assert!(pages.push(id(7), vec![page(1 << 40, 0)]));
+    pages
 }
 
 fn batch(offset: u64, is_last: bool, bytes: &'static [u8]) -> Message {
@@ -86,6 +99,9 @@ fn story() -> Vec<(&'static str, [u8; 16], Vec<Message>)> {
         ("another-space", OTHER, vec![pull(5, &[], None, &[(1, 5)])]),
         ("push-to-another-space", OTHER, vec![small(1, Some((1_700_000_000_000, 0)), false)]),
         ("first-space-again", SPACE, vec![pull(6, &[], None, &[(2, 201)])]),
+        ("pages", SPACE, vec![Message::Pages(PagesOf { pull: 6, pages: pages() })]),
+        ("pull-with-pages", SPACE, vec![pull_with(7, Live::Pages(Arc::new(pages())))]),
+        ("pull-of-a-whole-list", SPACE, vec![pull_with(8, Live::Whole)]),
         ("bye", SPACE, vec![Message::Bye { code: ByeCode::Malformed, text }]),
         ("bye-of-a-later-version", SPACE, vec![Message::Bye { code: ByeCode::Other(77), text: String::new() }]),
     ]
@@ -98,9 +114,12 @@ fn encoded(is_ordered: bool) -> Vec<(String, Vec<u8>)> {
         for (at, message) in messages.iter().enumerate() {
             match message {
                 Message::Push(push) => frame.push(push, at + 1 == messages.len()),
-                Message::Hello(_) | Message::Pull(_) | Message::Batch(_) | Message::Have(_) | Message::Bye { .. } => {
-                    frame.message(message);
-                }
+                Message::Hello(_)
+                | Message::Pull(_)
+                | Message::Pages(_)
+                | Message::Batch(_)
+                | Message::Have(_)
+                | Message::Bye { .. } => frame.message(message),
             }
         }
         (name.to_owned(), frame.into_bytes())
