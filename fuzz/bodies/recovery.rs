@@ -154,8 +154,16 @@ pub(super) fn run(input: &[u8]) {
     let bytes = damage(&whole, input);
     // What the last commit has written is told from a commit that was cut short by nothing, in a file that was not closed.
     let mut states = vec![State::after(&steps)];
-    if !is_closed && let [before @ .., _last] = &*steps {
-        states.push(State::after(before));
+    if !is_closed {
+        // A step may have changed nothing: the last commit is that of the last one that did.
+        for count in (0..steps.len()).rev() {
+            let before = State::after(&steps[..count]);
+            let is_other = states.iter().all(|state| state.all != before.all || state.rows != before.rows);
+            states.push(before);
+            if is_other {
+                break;
+            }
+        }
     }
     if is_made_anew(&bytes) {
         states.push(State::after(&[]));
