@@ -105,15 +105,6 @@ impl DotSet {
         chunks.flat_map(|((_replica, upper), chunk)| chunk.numbers().map(move |low| upper << CHUNK_BITS | u64::from(low)))
     }
 
-    /// The numbers of a replica from `first` to `last`, ascending.
-    pub(crate) fn between(&self, replica: u32, first: u64, last: u64) -> impl Iterator<Item = u64> + '_ {
-        let end = last.max(first);
-        let chunks = self.chunks.range(Self::key(replica, first)..=Self::key(replica, end));
-        let seqs =
-            chunks.flat_map(|((_replica, upper), chunk)| chunk.numbers().map(move |low| upper << CHUNK_BITS | u64::from(low)));
-        seqs.skip_while(move |seq| *seq < first).take_while(move |seq| *seq <= last)
-    }
-
     /// What it takes in memory, about.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -274,24 +265,6 @@ mod tests {
         }
         assert!(set.is_empty());
         assert_eq!(set.bytes(), 0);
-    }
-
-    #[test]
-    fn numbers_between_two_are_those_of_the_set() {
-        let (mut set, mut model, mut seed) = (DotSet::default(), BTreeSet::new(), 2);
-        for _ in 0..8_000 {
-            let number = number(&mut seed);
-            set.insert(3, number);
-            model.insert(number);
-        }
-        set.insert(4, 5);
-        for _ in 0..200 {
-            let (first, last) = (number(&mut seed), number(&mut seed));
-            let expected: Vec<u64> = if first > last { Vec::new() } else { model.range(first..=last).copied().collect() };
-            assert!(set.between(3, first, last).eq(expected), "{first} to {last}");
-        }
-        assert!(set.between(3, 0, u64::MAX).eq(model));
-        assert!(set.between(5, 0, u64::MAX).next().is_none());
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! The state of a version is a function of it. So "as the state of b' has it" means the same to everyone who has b', and of what lives
 //! there nothing new can live later: such a delta is as good for any store that has b', at any time, as one that lists everything.
 
+use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::ops::Bound;
 
 use crate::causal::{Page, Pages, ReplicaId};
@@ -52,68 +54,102 @@ pub(crate) struct LiveOf<'a> {
 }
 
 impl LiveOf<'_> {
+    fn seqs(&self) -> Peekable<impl Iterator<Item = u64>> {
+        self.live.seqs(self.key).take_while(|seq| *seq <= self.upto).peekable()
+    }
+
     pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
-        joined(self.live.between(self.key, 1, self.upto).map(|seq| (seq, seq)))
+        joined(self.seqs().map(|seq| (seq, seq)))
     }
 
-    /// The same, with each page that has the same fingerprint here as one run.
-    pub(crate) fn runs_but_for<'a>(&'a self, pages: &'a [Page]) -> impl Iterator<Item = (u64, u64)> + 'a {
+    /// The same, with each page that has the same fingerprint here as one run. Cost: two looks at what is live, whatever the pages are.
+    pub(crate) fn runs_but_for(&self, pages: &[Page]) -> impl Iterator<Item = (u64, u64)> {
         let mut first = 1;
-        let parts = pages.iter().copied().map(Some).chain([None]).filter_map(move |page| {
-            let last = page.map_or(self.upto, |page| page.last.min(self.upto));
-            let part = (first, last, page.filter(|page| page.last <= self.upto).map(|page| page.fingerprint));
+        let mut parts: VecDeque<Part> = VecDeque::with_capacity(pages.len() + 1);
+        for (page, here) in pages.iter().zip(self.sums(pages)) {
+            let last = page.last.min(self.upto);
+            let is_same = page.last <= self.upto && page.fingerprint == here.fingerprint;
+            parts.push_back(Part { first, last, is_same });
             first = last.saturating_add(1);
-            (part.0 <= part.1).then_some(part)
-        });
-        let runs = parts.flat_map(|(first, last, fingerprint)| {
-            let is_same = fingerprint.is_some_and(|fingerprint| self.fingerprint(first, last) == fingerprint);
-            let whole = is_same.then_some((first, last));
-            let (from, to) = if is_same { (1, 0) } else { (first, last) };
-            whole.into_iter().chain(self.live.between(self.key, from, to).map(|seq| (seq, seq)))
-        });
-        joined(runs)
-    }
-
-    fn fingerprint(&self, first: u64, last: u64) -> u64 {
-        self.live.between(self.key, first, last).fold(0, |sum, seq| sum.wrapping_add(Page::hash_of(self.id, seq)))
-    }
-
-    /// Pages of so many live events, from `first` on; the last one ends at `last`.
-    fn cut(&self, first: u64, last: u64, per_page: usize, to: &mut Vec<Page>) {
-        let mut page = Page { last: first, fingerprint: 0 };
-        let mut count = 0;
-        for seq in self.live.between(self.key, first, last) {
-            if count == per_page {
-                to.push(page);
-                page.fingerprint = 0;
-                count = 0;
-            }
-            page.last = seq;
-            page.fingerprint = page.fingerprint.wrapping_add(Page::hash_of(self.id, seq));
-            count += 1;
         }
-        to.push(Page { last, ..page });
+        parts.push_back(Part { first, last: self.upto, is_same: false });
+        let mut seqs = self.seqs();
+        joined(std::iter::from_fn(move || {
+            while let Some(Part { first, last, is_same }) = parts.front().copied() {
+                match seqs.next_if(|seq| *seq <= last) {
+                    Some(seq) if !is_same => return Some((seq, seq)),
+                    Some(_as_the_peer_has_it) => {}
+                    None => {
+                        parts.pop_front();
+                        if is_same && first <= last {
+                            return Some((first, last));
+                        }
+                    }
+                }
+            }
+            None
+        }))
+    }
+
+    /// Of each page, what is live in it here.
+    fn sums(&self, pages: &[Page]) -> Vec<Sum> {
+        let mut seqs = self.seqs();
+        let sum = |page: &Page| {
+            let mut sum = Sum { fingerprint: 0, count: 0 };
+            while let Some(seq) = seqs.next_if(|seq| *seq <= page.last) {
+                sum.fingerprint = sum.fingerprint.wrapping_add(Page::hash_of(self.id, seq));
+                sum.count += 1;
+            }
+            sum
+        };
+        pages.iter().map(sum).collect()
+    }
+
+    /// Pages of so many live events each, up to `last`, with which the last one ends.
+    fn cut(&self, seqs: &mut Peekable<impl Iterator<Item = u64>>, last: u64, per_page: usize, to: &mut Vec<Page>) {
+        let (mut fingerprint, mut count, mut end) = (0_u64, 0, 0);
+        while let Some(seq) = seqs.next_if(|seq| *seq <= last) {
+            if count == per_page {
+                to.push(Page { last: end, fingerprint });
+                (fingerprint, count) = (0, 0);
+            }
+            fingerprint = fingerprint.wrapping_add(Page::hash_of(self.id, seq));
+            (count, end) = (count + 1, seq);
+        }
+        to.push(Page { last, fingerprint });
     }
 
     /// For each of a peer's pages, up to `upto`: the page as it is here, or, if that is not the same, parts of it.
     fn answer_to(&self, theirs: &[Page], page: usize) -> Vec<Page> {
-        let (mut first, mut pages) = (1, Vec::with_capacity(theirs.len()));
-        for their in theirs {
+        let (mut seqs, mut before) = (self.seqs(), 0);
+        let mut pages = Vec::with_capacity(theirs.len());
+        for (their, here) in theirs.iter().zip(self.sums(theirs)) {
             let last = their.last.min(self.upto);
-            if first > last {
+            if last <= before {
                 break;
             }
-            if last == their.last && self.fingerprint(first, last) == their.fingerprint {
-                pages.push(*their);
-            } else {
-                let count = self.live.between(self.key, first, last).count();
-                let per_part = (page / PARTS).max(count / (4 * PARTS)).max(1);
-                self.cut(first, last, per_part, &mut pages);
-            }
-            first = last + 1;
+            before = last;
+            let is_same = last == their.last && here.fingerprint == their.fingerprint;
+            let per_part = if is_same { usize::MAX } else { (page / PARTS).max(here.count / (4 * PARTS)).max(1) };
+            self.cut(&mut seqs, last, per_part, &mut pages);
         }
         pages
     }
+}
+
+/// A page, as a list shows it.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    first: u64,
+    last: u64,
+    is_same: bool,
+}
+
+/// What is live in a page.
+#[derive(Debug, Clone, Copy)]
+struct Sum {
+    fingerprint: u64,
+    count: usize,
 }
 
 /// The events of all rows, each by what `place` makes of it. Memory: about a bit for each where numbers are dense, a hundred bytes where one
@@ -149,12 +185,12 @@ pub(crate) fn pages_if_long<'a>(live: impl Iterator<Item = LiveOf<'a>> + Clone, 
     if live.clone().map(|of| of.runs().take(long + 1).count()).sum::<usize>() <= long {
         return None;
     }
-    let count: usize = live.clone().map(|of| of.live.between(of.key, 1, of.upto).count()).sum();
+    let count: usize = live.clone().map(|of| of.seqs().count()).sum();
     let per_page = page.max(count / PAGES_MAX).max(1);
     let mut pages = Pages::default();
     for of in live.filter(|of| of.upto > 0) {
         let mut cut = Vec::new();
-        of.cut(1, of.upto, per_page, &mut cut);
+        of.cut(&mut of.seqs(), of.upto, per_page, &mut cut);
         let is_in_order = pages.push(of.id, cut);
         debug_assert!(is_in_order, "a page out of order");
     }
