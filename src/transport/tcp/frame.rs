@@ -51,6 +51,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             let there = self.buffer.get(self.at..).unwrap_or_default();
             let piece = there.get(..there.len().min(len - frame.len())).unwrap_or_default();
+            // Twice as much each time, and never more than the frame: what waits for the node is counted by its length.
+            let needs = frame.len() + piece.len();
+            if frame.capacity() < needs {
+                frame.reserve_exact(needs.max(2 * frame.len()).min(len) - frame.len());
+            }
             frame.extend_from_slice(piece);
             self.at += piece.len();
         }
@@ -160,6 +165,19 @@ mod tests {
         let mut reader = FrameReader::new(&announced[..100], PATIENCE);
         assert!(matches!(reader.next().await, Err(TcpError::Closed)));
         assert!(reader.buffer.capacity() <= 2 * PIECE_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_frame_takes_no_more_memory_than_its_length() {
+        // Each starts somewhere else in a piece.
+        let mut bytes = Vec::new();
+        for _ in 0..20 {
+            write_frame(&mut bytes, &vec![5; 70_000]).await.unwrap();
+        }
+        let mut reader = FrameReader::new(&*bytes, PATIENCE);
+        for _ in 0..20 {
+            assert_eq!(reader.next().await.unwrap().capacity(), 70_000);
+        }
     }
 
     #[tokio::test(start_paused = true)]
