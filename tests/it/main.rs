@@ -35,6 +35,8 @@ mod invariants;
 #[cfg(feature = "redb")]
 mod kill;
 mod kinds;
+#[cfg(all(feature = "tcp", feature = "redb", target_os = "linux"))]
+mod large_sync;
 mod layers;
 mod local;
 #[cfg(all(feature = "redb", target_os = "linux"))]

@@ -26,7 +26,7 @@ fn limit_mib() -> u64 {
 }
 
 /// The KiB of address space that the program takes: it grows with every test in it, which says nothing of what is tested here.
-fn program_kib() -> u64 {
+pub(crate) fn program_kib() -> u64 {
     let program = std::env::current_exe().unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let own = maps.lines().filter(|line| line.ends_with(program.to_str().unwrap()));
