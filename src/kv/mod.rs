@@ -29,7 +29,7 @@ mod check;
 mod commit;
 mod cursor;
 mod delete;
-mod delta;
+pub(crate) mod delta;
 mod digest;
 mod dots;
 mod dynamic;

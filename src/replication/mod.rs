@@ -26,11 +26,11 @@
 mod config;
 mod engine;
 mod io;
-mod message;
+pub(crate) mod message;
 pub(crate) mod mutant;
 mod replica;
 mod spool;
-mod wire;
+pub(crate) mod wire;
 
 pub use config::{Config, Moment};
 pub use engine::Engine;

@@ -65,3 +65,18 @@ impl fmt::Display for NetCounts {
         )
     }
 }
+
+/// What engines have sent, in transactions and rows. From [`Network::sent`](super::Network::sent).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SentCounts {
+    /// Transactions that were pushed, for each link that they went over.
+    pub transactions: u64,
+    /// Those of them that had gone over the same link in the same direction since it came up.
+    pub transactions_again: u64,
+    /// Rows, in pushed transactions and in answers, for each link that they went over. A row that is only named, since the receiver has
+    /// it, is not counted.
+    pub rows: u64,
+    /// Those of them that had gone over the same link in the same direction since it came up.
+    pub rows_again: u64,
+}

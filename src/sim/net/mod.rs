@@ -2,6 +2,7 @@
 
 mod cluster;
 mod counts;
+mod ledger;
 mod link;
 mod network;
 mod place;
@@ -12,7 +13,7 @@ mod tests;
 mod world;
 
 pub use cluster::{Cluster, ClusterFailure};
-pub use counts::NetCounts;
+pub use counts::{NetCounts, SentCounts};
 pub use link::Faults;
 pub use network::{Happened, Network};
 pub use scenario::{Deed, Scenario, ScenarioLink, ScenarioSettings, ScenarioStep};

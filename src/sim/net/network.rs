@@ -13,7 +13,8 @@ use crate::replication::{
     Access, Config, Engine, Event, Input, Link as LinkOf, Moment, Output, PeerId, PeerStatus, Replica, Space,
 };
 
-use super::counts::NetCounts;
+use super::counts::{NetCounts, SentCounts};
+use super::ledger::Ledger;
 use super::link::{Faults, Link, Passage};
 
 /// How long it takes until the ends of an ordered link see that it is broken, in microseconds.
@@ -34,6 +35,7 @@ pub struct Network {
     rng: Rng,
     next_peer: u64,
     counts: NetCounts,
+    ledger: Option<Ledger>,
     /// Stands for every frame that has arrived, and when.
     trace: u64,
     events: Vec<(usize, Event)>,
@@ -103,6 +105,7 @@ impl Network {
             rng: Rng::new(seed),
             next_peer: 1,
             counts: NetCounts::default(),
+            ledger: None,
             trace: 0,
             events: Vec::new(),
         }
@@ -118,6 +121,17 @@ impl Network {
     #[must_use]
     pub const fn counts(&self) -> &NetCounts {
         &self.counts
+    }
+
+    /// Reads from now on what goes over the links that come up, for [`sent`](Self::sent): that takes memory for each row.
+    pub fn count_rows(&mut self) {
+        self.ledger.get_or_insert_default();
+    }
+
+    /// What went over the links that came up since [`count_rows`](Self::count_rows), and what of it went in vain.
+    #[must_use]
+    pub fn sent(&self) -> SentCounts {
+        self.ledger.as_ref().map(Ledger::counts).unwrap_or_default()
     }
 
     /// Stands for every frame that has arrived, and when: of one seed, always the same.
@@ -307,6 +321,9 @@ impl Network {
         if let Some(this) = self.links.get_mut(link) {
             this.up = Some(peer);
         }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.opened(link, is_ordered);
+        }
         for node in ends {
             if let Some(node) = self.nodes.get_mut(node) {
                 node.peers.insert(peer, link);
@@ -380,6 +397,9 @@ impl Network {
         let Passage { arrives, has_left } = this.send(from, self.now, len, &mut self.rng);
         self.counts.sent += 1;
         self.counts.bytes += len;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.sent(link, from, &bytes);
+        }
         match arrives.len() {
             0 => self.counts.lost += 1,
             1 => {}

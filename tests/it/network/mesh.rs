@@ -11,6 +11,7 @@ const REPLICAS: usize = 15;
 fn a_transaction_arrives_about_once_on_a_mesh_and_once_on_a_tree() {
     for (name, links) in [("mesh", mesh(REPLICAS, 4)), ("tree", tree(REPLICAS))] {
         let mut measured = Measured::new(REPLICAS, Config::default(), &links, &Faults::connection());
+        measured.network.count_rows();
         let mut rng = Rng::new(2);
         measured.run(2_000_000, 0, &mut rng);
         let writes = 1_500;
@@ -24,5 +25,12 @@ fn a_transaction_arrives_about_once_on_a_mesh_and_once_on_a_tree() {
             measured.network.counts()
         );
         assert!(receipts <= if name == "mesh" { 1.3 } else { 1.0 });
+        let sent = measured.network.sent();
+        println!("{name}: {sent:?}");
+        // Every receipt was seen leaving.
+        assert!(sent.transactions >= received && sent.rows >= sent.transactions);
+        assert_eq!(sent.transactions_again, 0, "none is pushed over one link twice");
+        // On a mesh a row may be pushed while a question is under way whose answer has it, too.
+        assert!(sent.rows_again <= if name == "mesh" { sent.rows / 500 } else { 0 });
     }
 }
