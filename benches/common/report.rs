@@ -155,7 +155,7 @@ fn table(lines: &[Line]) -> Table {
 }
 
 /// What it was measured on. Nothing that names the machine.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let line = |file: &str, name: &str| {
         let text = fs::read_to_string(file).ok()?;
@@ -179,7 +179,7 @@ fn nanoseconds(number: f64) -> String {
     }
 }
 
-fn grouped(number: f64) -> String {
+pub(crate) fn grouped(number: f64) -> String {
     if number.abs() < 1.0 {
         return format!("{number:.2}");
     }
