@@ -1,7 +1,9 @@
 //! What is sent until all replicas have everything, by each algorithm and by the engine.
 
-use std::cmp::Ordering;
+use std::cmp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use tombolo::Store;
@@ -9,6 +11,7 @@ use tombolo::causal::ReplicaId;
 use tombolo::crdt::{Decompose, GCounter, GSet, Lattice, Max};
 use tombolo::replication::Config;
 use tombolo::sim::{Faults, Happened, Network};
+use tombolo::system::Clock;
 
 use crate::algorithms::{ALGORITHMS, Algorithm, Sent, run};
 use crate::document::Document;
@@ -46,13 +49,13 @@ impl Lattice for GMap {
 }
 
 impl PartialOrd for GMap {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
         let is_below =
             |one: &Self, other: &Self| one.0.iter().all(|(key, value)| other.0.get(key).is_some_and(|theirs| value <= theirs));
         match (is_below(self, other), is_below(other, self)) {
-            (true, true) => Some(Ordering::Equal),
-            (true, false) => Some(Ordering::Less),
-            (false, true) => Some(Ordering::Greater),
+            (true, true) => Some(cmp::Ordering::Equal),
+            (true, false) => Some(cmp::Ordering::Less),
+            (false, true) => Some(cmp::Ordering::Greater),
             (false, false) => None,
         }
     }
@@ -95,6 +98,16 @@ fn keys(percent: u64, node: usize, round: u64) -> impl Iterator<Item = u64> {
 
 fn replica(node: usize) -> ReplicaId {
     ReplicaId::from_u128((node as u128 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835))
+}
+
+/// The clock of the simulation, so that stamps are the same in each run.
+#[derive(Debug, Clone, Default)]
+struct Rounds(Arc<AtomicU64>);
+
+impl Clock for Rounds {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Workload {
@@ -144,7 +157,9 @@ impl Workload {
 
     /// Of the engine, as it is, in a simulated network.
     fn by_engine(self, links: &[[usize; 2]]) -> Sent {
-        let stores: Vec<Store> = (0..REPLICAS).map(|node| Store::options().replica(replica(node)).in_memory()).collect();
+        let clock = Rounds::default();
+        let options = || Store::options().clock(clock.clone());
+        let stores: Vec<Store> = (0..REPLICAS).map(|node| options().replica(replica(node)).in_memory()).collect();
         let mut network = Network::new(Config::default(), 1);
         network.count_rows();
         for store in &stores {
@@ -159,6 +174,7 @@ impl Workload {
         let mut rounds = 0;
         while rounds < ROUNDS || !is_same() {
             let Some(Happened::Planned(round)) = network.advance() else { continue };
+            clock.0.store(network.now() / 1_000, Ordering::Relaxed);
             for (node, store) in stores.iter().enumerate() {
                 self.write(store, node, round);
                 network.committed(node);
