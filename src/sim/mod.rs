@@ -93,7 +93,8 @@ pub use exhaustive::{Exhaustive, Explored};
 pub use history::{Failure, Runner};
 pub use naive::{Defect, Naive, NaiveBatch, NaivePushed, NaiveSeen};
 pub use net::{
-    Cluster, ClusterFailure, Deed, Faults, Happened, NetCounts, Network, Scenario, ScenarioLink, ScenarioSettings, ScenarioStep,
+    Cluster, ClusterFailure, Deed, Faults, Happened, NetCounts, Network, Scenario, ScenarioLink, ScenarioSettings,
+    ScenarioStep, SentCounts,
 };
 pub use op::Op;
 pub use oracle::{At, Cut, Oracle, REPLICAS_MAX, Reading};
