@@ -305,7 +305,7 @@ What it means: there is one writer at a time, and a batch is atomic. A merge hol
 the longest write is about the whole merge less the first reading and the staging, and grows with the rows. Writes that come before that are not held up, which is why
 their 99th percentile can be small while the longest is not. A `get` waits for nobody: what it loses is the processor.
 
-What could be done: let the sender cut a long answer at versions in between, each of which is a whole delta, so that a receiver merges several short ones. A delta cannot
-be cut anywhere else: a part of a store under the whole vector would lose data. Or compare and encode against a snapshot before the lock is taken, and again only what was
-written meanwhile: that leaves the backend's part under the lock, which on redb is most of it.
+What could be done: a delta cannot be cut into several, since what was overwritten is gone, and a part of a store under the whole vector would lose data. But comparing and
+encoding could be done against a snapshot before the lock is taken, and again only for what was written meanwhile: that leaves the backend's part under the lock, which on
+redb is most of it.
 ";
