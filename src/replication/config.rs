@@ -3,6 +3,8 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use fastrand::Rng;
+
 /// A moment of the driver's clock, which never runs backwards: microseconds since whatever the driver likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
@@ -97,32 +99,9 @@ impl Default for Config {
     }
 }
 
-/// Random enough to spread what would otherwise happen everywhere at once. One seed, one sequence.
-#[derive(Debug, Clone)]
-pub(crate) struct Jitter(u64);
-
-impl Jitter {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// `SplitMix64`, of Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators" (2014).
-    pub(crate) const fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`; 0 if that is 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        u64::try_from((u128::from(self.next_u64()) * u128::from(bound)) >> 64).unwrap_or_default()
-    }
-
-    /// Between nine and eleven tenths of a duration.
-    pub(crate) fn around(&mut self, duration: Duration) -> Duration {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(micros - micros / 10 + self.below(micros / 5 + 1))
-    }
+/// Between nine and eleven tenths of a duration: what would happen everywhere at once is spread.
+pub(crate) fn around(duration: Duration, random: &mut Rng) -> Duration {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let share = micros / 10;
+    Duration::from_micros(random.u64(micros - share..=micros.saturating_add(share)))
 }

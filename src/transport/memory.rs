@@ -17,10 +17,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::dice::Dice;
 use super::{Channel, Link, Outgoing, PeerName, Transport};
 
 /// How many bytes may be under way from one node to another.
@@ -51,7 +51,7 @@ pub struct Memory {
 
 struct Shared {
     faults: Faults,
-    dice: Dice,
+    random: Rng,
     /// Those whose transport runs.
     members: BTreeMap<PeerName, mpsc::UnboundedSender<Arrival>>,
     /// The pairs that are up, the smaller name first.
@@ -89,7 +89,7 @@ impl Memory {
     pub fn new(seed: u64, faults: Faults) -> Self {
         let shared = Shared {
             faults,
-            dice: Dice::new(seed),
+            random: Rng::with_seed(seed),
             members: BTreeMap::new(),
             up: BTreeSet::new(),
             cut: BTreeSet::new(),
@@ -174,16 +174,16 @@ impl Shared {
             return;
         }
         let sent = Sent { link: link.clone(), to: to.clone(), bytes: bytes.len() as u64 };
-        if self.cut.contains(&pair) || self.dice.happens(self.faults.loss) {
+        if self.cut.contains(&pair) || happens(&mut self.random, self.faults.loss) {
             return;
         }
         let way = (from.clone(), to.clone());
-        if self.dice.happens(self.faults.reordering) && !self.held.contains_key(&way) {
+        if happens(&mut self.random, self.faults.reordering) && !self.held.contains_key(&way) {
             self.held.insert(way, bytes);
             return;
         }
         let Some(member) = self.members.get(to) else { return };
-        let copy = self.dice.happens(self.faults.repetition).then(|| bytes.clone());
+        let copy = happens(&mut self.random, self.faults.repetition).then(|| bytes.clone());
         let frames = [(Some(bytes), Some(sent)), (copy, None), (self.held.remove(&way), None)];
         for (bytes, sent) in frames {
             if let Some(bytes) = bytes {
@@ -254,6 +254,11 @@ impl fmt::Debug for Memory {
         let shared = self.shared.lock();
         f.debug_struct("Memory").field("members", &shared.members.keys()).field("up", &shared.up).finish_non_exhaustive()
     }
+}
+
+/// True so many times in a thousand.
+fn happens(random: &mut Rng, per_mille: u16) -> bool {
+    random.u16(..1_000) < per_mille
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@
 //! A transport does not know what frames mean, and need not: the engine above repairs what gets lost.
 
 pub mod conformance;
-mod dice;
 mod link;
 pub mod memory;
 #[cfg(feature = "tcp")]

@@ -125,7 +125,7 @@ impl<R: Replica> Engine<R> {
         if let Answered::Pages(pages) = answered {
             return Ok(Answer::Pages(pages));
         }
-        let answer = self.jitter.next_u64();
+        let answer = self.random.u64(..);
         let version = if self.refresh(space) { self.version(space).cloned().unwrap_or_default() } else { VersionVector::new() };
         Ok(Answer::Pieces(Answering { pull: pull.id, answer, spool, offset: 0, base: pull.base.clone(), version }))
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::causal::{ReplicaId, VersionVector};
-use crate::replication::config::Moment;
+use crate::replication::config::{Moment, around};
 use crate::replication::io::{Access, PeerId, Space};
 use crate::replication::message::{AnswerId, Batch, ByeCode, Live, Message, PagesOf, Pull};
 use crate::replication::replica::{Compared, Fault, Replica};
@@ -59,8 +59,7 @@ impl<R: Replica> Engine<R> {
                 soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
             }
         }
-        let index = usize::try_from(self.jitter.below(candidates.len() as u64)).unwrap_or_default();
-        if let Some(peer) = candidates.get(index) {
+        if let Some(peer) = self.random.choice(candidates.iter()) {
             self.ask(*peer, space);
         } else if let Some(at) = soonest {
             self.repair_at(space, at);
@@ -295,7 +294,7 @@ impl<R: Replica> Engine<R> {
         let most = self.config.retry_max;
         let failures = self.session(from, space).map_or(0, |session| session.failures);
         let pause = (most / 16).saturating_mul(1 << failures.saturating_sub(1).min(4)).min(most);
-        let pause = self.jitter.around(pause).max(PAUSE_MIN);
+        let pause = around(pause, &mut self.random).max(PAUSE_MIN);
         let now = self.now;
         if let Some(session) = self.session(from, space) {
             session.not_before = now + pause;

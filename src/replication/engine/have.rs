@@ -1,6 +1,7 @@
 //! Telling peers what is here, and hearing what is there.
 
 use crate::causal::ReplicaId;
+use crate::replication::config::around;
 use crate::replication::io::{Access, PeerId, Space};
 use crate::replication::message::{ByeCode, Have};
 use crate::replication::replica::Replica;
@@ -37,7 +38,7 @@ impl<R: Replica> Engine<R> {
 
     pub(super) fn hear_have(&mut self, from: PeerId, space: Space, have: &Have) {
         let (now, graft_after) = (self.now, self.config.graft_after);
-        let soon = self.jitter.around(self.config.have_after);
+        let soon = around(self.config.have_after, &mut self.random);
         let Some(local) = self.stores.get(&space) else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let is_reader = peer.link.access == Access::Reader;

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::causal::VersionVector;
-use crate::replication::config::Moment;
+use crate::replication::config::{Moment, around};
 use crate::replication::io::{Access, Event, Output, PeerId, Space};
 use crate::replication::message::{Hello, Message};
 use crate::replication::mutant::{self, Mutant};
@@ -28,7 +28,7 @@ impl<R: Replica> Engine<R> {
         let Some(link) = self.peers.get_mut(&peer) else { return };
         link.sessions.insert(space, Session::new(now));
         self.say_hello(peer, space, false);
-        let again = now + self.jitter.around(GREET_AGAIN);
+        let again = now + around(GREET_AGAIN, &mut self.random);
         self.timers.set(Timer::Exchange(peer, space), again);
     }
 
@@ -39,7 +39,7 @@ impl<R: Replica> Engine<R> {
     }
 
     fn exchange_later(&mut self, peer: PeerId, space: Space) {
-        let after = self.jitter.around(self.config.exchange_every).max(PAUSE_MIN);
+        let after = around(self.config.exchange_every, &mut self.random).max(PAUSE_MIN);
         self.timers.set(Timer::Exchange(peer, space), self.now + after);
     }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::causal::{ReplicaId, VersionVector};
 
-use super::config::{Config, Jitter, Moment};
+use super::config::{Config, Moment};
 use super::io::{Event, Input, Output, PeerId, PeerStatus, Space};
 use super::message::{ByeCode, Have, Message};
 use super::replica::{Fault, Replica, Summary};
@@ -84,7 +84,7 @@ use waiting::Waiting;
 /// written is in the stores.
 pub struct Engine<R> {
     config: Config,
-    jitter: Jitter,
+    random: fastrand::Rng,
     now: Moment,
     stores: BTreeMap<Space, Local<R>>,
     peers: BTreeMap<PeerId, Peer>,
@@ -168,7 +168,7 @@ impl<R: Replica> Engine<R> {
         let bucket = Bucket::new(config.answer_rate);
         Self {
             config,
-            jitter: Jitter::new(seed),
+            random: fastrand::Rng::with_seed(seed),
             now: Moment::default(),
             stores: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -197,7 +197,7 @@ impl<R: Replica> Engine<R> {
             asked: None,
             partial: None,
             kept: VecDeque::new(),
-            next_pull: self.jitter.next_u64() >> 40,
+            next_pull: self.random.u64(..) >> 40,
         };
         self.stores.insert(space, local);
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {

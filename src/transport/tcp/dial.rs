@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::TcpError;
 use super::{Shared, connection};
 use crate::transport::PeerName;
-use crate::transport::dice::Dice;
 
 /// Keeps a connection to an address up, for ever.
 pub(super) async fn keep_connected(shared: Arc<Shared>, address: PeerName) {
@@ -49,7 +49,7 @@ struct Pause {
     next: Duration,
     first: Duration,
     longest: Duration,
-    dice: Dice,
+    random: Rng,
 }
 
 impl Pause {
@@ -57,15 +57,15 @@ impl Pause {
         let (first, longest) = shared.limits.retry;
         // Another sequence for each node and address.
         let id = u64::from_le_bytes(shared.link.id().first_chunk().copied().unwrap_or_default());
-        let seed = address.as_str().bytes().fold(id, |seed, byte| Dice::new(seed ^ u64::from(byte)).next_u64());
-        Self { next: first, first, longest, dice: Dice::new(seed) }
+        let seed = address.as_str().bytes().fold(id, |seed, byte| Rng::with_seed(seed ^ u64::from(byte)).u64(..));
+        Self { next: first, first, longest, random: Rng::with_seed(seed) }
     }
 
     /// Between a half of it and all of it.
     fn next(&mut self) -> Duration {
         let micros = u64::try_from(self.next.as_micros()).unwrap_or(u64::MAX);
         self.next = (2 * self.next).min(self.longest);
-        Duration::from_micros(micros / 2 + self.dice.below(micros / 2 + 1))
+        Duration::from_micros(self.random.u64(micros / 2..=micros))
     }
 
     /// A connection that was up for longer than the pause counts as a success. One that was cut off at once does not.
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_start_over_after_a_success() {
         let (first, longest) = (Duration::from_millis(100), Duration::from_secs(30));
-        let mut pause = Pause { next: first, first, longest, dice: Dice::new(1) };
+        let mut pause = Pause { next: first, first, longest, random: Rng::with_seed(1) };
         let mut expected = first;
         for _ in 0..12 {
             let next = pause.next();
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn nodes_do_not_pause_alike() {
         let (first, longest) = (Duration::from_millis(100), Duration::from_secs(30));
-        let mut pauses = [1, 2].map(|seed| Pause { next: first, first, longest, dice: Dice::new(seed) });
+        let mut pauses = [1, 2].map(|seed| Pause { next: first, first, longest, random: Rng::with_seed(seed) });
         let [one, other] = &mut pauses;
         assert_ne!(one.next(), other.next());
     }
