@@ -6,6 +6,8 @@ mod seeds;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "../../../fuzz/bodies/batches.rs"]
+mod batches;
 #[path = "../../../fuzz/bodies/decoders.rs"]
 mod decoders;
 #[path = "../../../fuzz/bodies/engine.rs"]
@@ -60,6 +62,11 @@ fn keys_and_vectors() {
 #[test]
 fn merges() {
     replay("merge", merge::run);
+}
+
+#[test]
+fn hostile_batches() {
+    replay("batches", batches::run);
 }
 
 #[test]

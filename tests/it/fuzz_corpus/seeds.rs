@@ -14,6 +14,7 @@ use tombolo::causal::{CausalContext, Dot, ReplicaId, VersionVector};
 use tombolo::codec::key::KeyBuf;
 use tombolo::codec::{FrameReader, Writer, msgpack};
 use tombolo::proptest as strategies;
+use tombolo::sim::Rng;
 
 use crate::sync::replica;
 
@@ -24,6 +25,7 @@ pub(super) fn write(folder: &Path, target: &str) {
     let inputs = match target {
         "keys" => keys(),
         "merge" => merges(),
+        "batches" => batches(),
         "history" => (0_u64..24).map(|seed| (seed * 1_000_003).to_le_bytes().to_vec()).collect(),
         "engine" => engines(),
         "recovery" => recoveries(),
@@ -136,6 +138,12 @@ fn merges() -> Inputs {
 }
 
 /// What a stranger says, in the form of `fuzz/bodies/engine.rs`: frames of its own, frames of others, time, writes.
+/// Any bytes are steps of some kind.
+fn batches() -> Inputs {
+    let mut rng = Rng::new(1);
+    (0..24).map(|at| (0..40 * (at + 1)).map(|_| rng.next_u64().to_le_bytes()[0]).collect()).collect()
+}
+
 fn engines() -> Inputs {
     let (store, _since, pushed) = storied();
     let space = u128::from_str_radix(&store.status().unwrap().space.to_string().replace('-', ""), 16).unwrap();
