@@ -201,3 +201,42 @@ fn a_store_that_left_and_came_back_is_kept_in_step_over_the_same_link() {
     assert_eq!(bench.stores[1].counter("visits").get().unwrap(), 3);
     assert!(bench.events.iter().any(|(at, event)| *at == 0 && matches!(event, Event::Left { code: ByeCode::Leaving, .. })));
 }
+
+/// Pages make a store look at all its rows, and then ask again: once for each question, and not whenever a peer likes.
+#[test]
+fn a_peer_that_answers_with_pages_only_is_left_for_another() {
+    let mut bench = Bench::new(2, true);
+    let stranger = PeerId(77);
+    bench.handle(0, Input::Up { peer: stranger, link: Link { is_ordered: false, window: 1 << 20, access: Access::Full } });
+    let space = bench.space;
+    let said = |message: &[u8]| [&[1, 0], &space[..], message].concat();
+    // HELLO: of another version, and PAGES: of no replica.
+    let hello = said(&[&[1, 0], &[7; 24][..]].concat());
+    let pages = |pull: &[u8]| said(&[&[8], pull, &[0]].concat());
+    let (mut asked, mut answered, mut read) = (0, 0, 0);
+    let mut inputs = vec![hello];
+    for round in 0..600 {
+        if round % 20 == 0 {
+            bench.stores[1].counter("visits").add(1).unwrap();
+            bench.committed(1);
+        }
+        for frame in inputs.drain(..) {
+            bench.handle(0, Input::Received { peer: stranger, frame });
+        }
+        bench.pass(100_000);
+        for (_, to, frame) in &bench.frames[read..] {
+            // A PULL says its number behind its kind: a varint.
+            if *to == 77 && frame[18] == 2 {
+                asked += 1;
+                let end = 20 + frame[19..].iter().position(|byte| byte & 0x80 == 0).unwrap();
+                inputs.extend([pages(&frame[19..end]), pages(&frame[19..end])]);
+                answered += 2;
+            }
+        }
+        read = bench.frames.len();
+    }
+    println!("{asked} questions in a minute, {answered} times pages");
+    assert!((2..40).contains(&asked));
+    assert_eq!(bench.stores[0].digest().unwrap(), bench.stores[1].digest().unwrap());
+    bench.stores[0].check().unwrap();
+}
