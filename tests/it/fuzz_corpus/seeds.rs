@@ -164,13 +164,17 @@ fn engines() -> Inputs {
     let bye = framed(&[6, 1, 2, b'h', b'i']);
     let batch = framed(&[&[3, 1][..], &[0; 8], &[0, 1, 3], b"abc"].concat());
     let push = framed(&[&[4][..], &payloads(&pushed)[0].1].concat());
+    let pages = [&[1, 0][..], &[3; 16], &[2, 3], &[7; 8], &[4], &[8; 8]].concat();
+    let paged = framed(&[&[2, 3, 12, 1, 0][..], &[3; 16], &[7], &pages].concat());
+    let pages = framed(&[&[8, 1][..], &pages].concat());
     let (wait, writes) = (vec![3, 50], vec![4, 1, 5, 2, 4, 3]);
     let replayed = vec![2, 0, 5, 5, 2, 1, 9, 1, 2, 3, 20, 2, 2, 4, 9, 9];
     let alone = [6, 1];
-    let single = [&hello, &named, &pull, &resumed, &have, &bye, &batch, &push, &writes, &replayed].map(Clone::clone);
+    let single = [&hello, &named, &pull, &resumed, &have, &bye, &batch, &push, &writes, &replayed, &paged, &pages].map(Clone::clone);
     let long = [
         [&hello[..], &wait, &pull, &wait, &writes, &wait, &have].concat(),
         [&alone[..], &hello, &pull, &wait, &batch, &push].concat(),
+        [&alone[..], &hello, &wait, &pages, &paged, &wait, &pages].concat(),
         [&writes[..], &named, &wait, &replayed, &wait, &bye].concat(),
         [&named[..], &push, &have, &resumed, &wait, &writes].concat(),
     ];
