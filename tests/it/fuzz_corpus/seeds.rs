@@ -170,7 +170,8 @@ fn engines() -> Inputs {
     let (wait, writes) = (vec![3, 50], vec![4, 1, 5, 2, 4, 3]);
     let replayed = vec![2, 0, 5, 5, 2, 1, 9, 1, 2, 3, 20, 2, 2, 4, 9, 9];
     let alone = [6, 1];
-    let single = [&hello, &named, &pull, &resumed, &have, &bye, &batch, &push, &writes, &replayed, &paged, &pages].map(Clone::clone);
+    let single =
+        [&hello, &named, &pull, &resumed, &have, &bye, &batch, &push, &writes, &replayed, &paged, &pages].map(Clone::clone);
     let long = [
         [&hello[..], &wait, &pull, &wait, &writes, &wait, &have].concat(),
         [&alone[..], &hello, &pull, &wait, &batch, &push].concat(),
