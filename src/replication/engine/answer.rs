@@ -80,8 +80,9 @@ impl<R: Replica> Engine<R> {
             session.ask_by(now);
             self.repair_at(space, now);
         } else {
-            // It was different since it had less.
+            // It was different since it had less. So it has no answer to what it may have been asked, and others may have one.
             session.differs = None;
+            self.expect_no_answer(from, space);
         }
     }
 

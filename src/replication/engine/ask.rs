@@ -268,6 +268,19 @@ impl<R: Replica> Engine<R> {
         }
     }
 
+    /// A peer has said that it has nothing more. Unless everything was asked for, to find out why contents differ, its answer is not waited for.
+    pub(super) fn expect_no_answer(&mut self, from: PeerId, space: Space) {
+        let is_idle = |asking: &Asking| asking.incoming.spool.is_empty() && asking.incoming.early.is_empty();
+        let Some(session) = self.session(from, space) else { return };
+        if session.asking.take_if(|asking| is_idle(asking) && !asking.base.is_empty()).is_none() {
+            return;
+        }
+        self.timers.clear(&Timer::Answer(from, space));
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        local.asked = None;
+        self.repair_at(space, self.now);
+    }
+
     fn answer_failed(&mut self, from: PeerId, space: Space) {
         self.timers.clear(&Timer::Answer(from, space));
         let until = self.now + self.config.resume_within;

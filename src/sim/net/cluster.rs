@@ -14,7 +14,8 @@ use super::world::World;
 
 /// Runs clusters of a schema, one for each seed: 2 to 6 stores, linked in some way, that write while links are lost and cut, nodes are
 /// stopped and clocks set. After each thing that a node handles, what its store reads must be what the [`Oracle`](crate::sim::Oracle) says of its version. At
-/// the end, when the links are mended, all must be the same within ten exchange intervals.
+/// the end, when the links are mended, all must be the same within ten exchange intervals, and two for each store beyond
+/// the second.
 ///
 /// ```
 /// use std::sync::Arc;

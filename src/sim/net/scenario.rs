@@ -44,7 +44,7 @@ pub struct Scenario {
     pub links: Vec<ScenarioLink>,
     /// What happens until all is mended, in any order.
     pub steps: Vec<ScenarioStep>,
-    /// When all is mended, in microseconds. From then on ten exchange intervals must do.
+    /// When all is mended, in microseconds. From then on ten exchange intervals must do, and two for each store beyond the second.
     pub mended_us: u64,
 }
 

@@ -346,7 +346,9 @@ impl<'a> World<'a> {
         // Those who are not linked directly need a few rounds, and broken links are seen after a while.
         let slowest = self.scenario.links.iter().map(|link| *link.faults.latency.end()).max().unwrap_or_default();
         let round = self.scenario.settings.exchange_every_ms.saturating_mul(1_000).saturating_add(slowest);
-        let end = self.network.now() + round.saturating_mul(10).saturating_add(10_000_000);
+        // What one end of a line has goes to the other over all links between, and each may lose its frames.
+        let rounds = 10 + 2 * (self.places.len() as u64).saturating_sub(2);
+        let end = self.network.now() + round.saturating_mul(rounds).saturating_add(10_000_000);
         while !self.all_are_same() {
             if self.network.now() > end {
                 return Err(self.how_they_stand());
