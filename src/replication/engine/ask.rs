@@ -1,7 +1,8 @@
 //! What is missing here: who is asked for it, and what comes of that.
 //!
 //! One peer is asked at a time, for each store: an answer mostly has what others would send, too. Who does not answer is left for a
-//! while, and another one asked.
+//! while, and another one asked. Where pieces of an answer were lost, and it takes its time, a second one is asked beside it: the first may be at the
+//! other end of a bad link, and the second next door.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::replication::message::{AnswerId, Batch, ByeCode, Live, Message, Pages
 use crate::replication::replica::{Compared, Fault, Replica};
 use crate::replication::spool::Spool;
 
-use super::session::{Asking, Incoming, Session};
+use super::session::{Asking, Incoming, Peer, Session};
 use super::{Engine, PAUSE_MIN, Timer};
 
 /// An answer that was cut short: the one who gave it may have kept the rest.
@@ -22,6 +23,9 @@ pub(super) struct Partial {
     incoming: Incoming,
     until: Moment,
 }
+
+/// How many peers a store asks at once, at most.
+const ASKED_MAX: usize = 2;
 
 /// How often a store may find that an answer starts beyond what it has, before the peer is left for a while.
 const BEHIND_MAX: u32 = 3;
@@ -35,9 +39,14 @@ impl<R: Replica> Engine<R> {
         let now = self.now;
         let Some(local) = self.stores.get(&space).filter(|local| !local.takes_nothing && local.asked.is_none()) else { return };
         let here = &local.summary;
+        let is_asking = |peer: &&Peer| peer.sessions.get(&space).is_some_and(|session| session.asking.is_some());
+        if self.peers.values().filter(is_asking).count() >= ASKED_MAX {
+            return;
+        }
         let (mut candidates, mut soonest) = (Vec::new(), None::<Moment>);
         for (id, peer) in &mut self.peers {
-            let Some(session) = peer.sessions.get_mut(&space).filter(|session| session.is_met) else { continue };
+            let is_idle = |session: &&mut Session| session.is_met && session.asking.is_none();
+            let Some(session) = peer.sessions.get_mut(&space).filter(is_idle) else { continue };
             if session.differs == Some(here.version_digest) {
                 session.differs = None;
             }
@@ -157,8 +166,7 @@ impl<R: Replica> Engine<R> {
     fn answer_is_whole(&mut self, from: PeerId, space: Space) {
         self.timers.clear(&Timer::Answer(from, space));
         let Some(asking) = self.session(from, space).and_then(|session| session.asking.take()) else { return };
-        let Some(local) = self.stores.get_mut(&space) else { return };
-        local.asked = None;
+        self.is_asked_no_more(from, space);
         self.merge_answer(from, space, asking.incoming.spool);
     }
 
@@ -235,6 +243,17 @@ impl<R: Replica> Engine<R> {
         let pull = asking.pull();
         self.say(from, space, Message::Pull(pull));
         self.wait_for_answer(from, space);
+        self.is_asked_no_more(from, space);
+        self.repair_at(space, self.now);
+    }
+
+    /// Somebody else may be asked.
+    fn is_asked_no_more(&mut self, peer: PeerId, space: Space) {
+        if let Some(local) = self.stores.get_mut(&space)
+            && local.asked == Some(peer)
+        {
+            local.asked = None;
+        }
     }
 
     /// Deletes were forgotten that this side lacks, and much is live: the peer wants to know what is live here.
@@ -276,8 +295,7 @@ impl<R: Replica> Engine<R> {
             return;
         }
         self.timers.clear(&Timer::Answer(from, space));
-        let Some(local) = self.stores.get_mut(&space) else { return };
-        local.asked = None;
+        self.is_asked_no_more(from, space);
         self.repair_at(space, self.now);
     }
 
@@ -289,6 +307,7 @@ impl<R: Replica> Engine<R> {
         session.ask_by(Moment::default());
         session.failures += 1;
         self.back_off(from, space);
+        self.is_asked_no_more(from, space);
         self.cut_short(space, asking.incoming, until);
         self.repair_at(space, self.now);
     }
@@ -296,7 +315,6 @@ impl<R: Replica> Engine<R> {
     /// Keeps what has come, for a request that goes on with it.
     fn cut_short(&mut self, space: Space, incoming: Incoming, until: Moment) {
         let Some(local) = self.stores.get_mut(&space) else { return };
-        local.asked = None;
         if let Some(answer) = incoming.answer.filter(|_any| !incoming.spool.is_empty()) {
             local.partial = Some(Partial { answer, incoming, until });
             self.timers.set(Timer::Forget(space), until);

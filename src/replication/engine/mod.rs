@@ -115,7 +115,7 @@ struct Local<R> {
     /// From whom pushed transactions came first, of the newest ones.
     first_from: BTreeMap<(ReplicaId, u64), PeerId>,
     first_order: VecDeque<(ReplicaId, u64)>,
-    /// Who is asked.
+    /// Who is asked, and expected to answer soon: nobody else is asked meanwhile.
     asked: Option<PeerId>,
     /// What has come of an answer that was cut short.
     partial: Option<Partial>,
@@ -458,8 +458,8 @@ impl<R: Replica> Engine<R> {
         let Some(local) = self.stores.get_mut(&space) else { return };
         if local.asked == Some(id) {
             local.asked = None;
-            self.timers.set_by(Timer::Repair(space), self.now);
         }
+        self.timers.set_by(Timer::Repair(space), self.now);
     }
 }
 
