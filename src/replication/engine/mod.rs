@@ -17,8 +17,6 @@ mod hello;
 mod push;
 mod send;
 mod session;
-#[cfg(test)]
-mod tests;
 mod timers;
 mod waiting;
 
