@@ -111,7 +111,12 @@ impl Backend for Mutant {
             return if sync { self.memory.commit(unsynced.split_off(0), true) } else { Ok(()) };
         }
         if self.fault == Fault::NotAtomic {
-            return writes.into_iter().try_for_each(|write| self.memory.commit(vec![write], sync));
+            return writes.into_iter().try_for_each(|write| {
+                let committed = self.memory.commit(vec![write], sync);
+                // On a busy machine, too, a reader comes in between.
+                std::thread::yield_now();
+                committed
+            });
         }
         self.memory.commit(writes, sync)
     }
