@@ -114,7 +114,7 @@ impl Backend for Mutant {
             return writes.into_iter().try_for_each(|write| {
                 let committed = self.memory.commit(vec![write], sync);
                 // On a busy machine, too, a reader comes in between.
-                std::thread::yield_now();
+                thread::yield_now();
                 committed
             });
         }
