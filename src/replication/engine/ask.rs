@@ -31,7 +31,7 @@ const ASKED_MAX: usize = 2;
 const BEHIND_MAX: u32 = 3;
 
 impl<R: Replica> Engine<R> {
-    /// Asks somebody, if something is missing and nobody is asked.
+    /// Asks somebody, if something is missing and nobody is expected to answer soon.
     pub(super) fn repair(&mut self, space: Space) {
         if !self.refresh(space) {
             return;
