@@ -30,7 +30,7 @@ fn a_transaction_arrives_about_once_on_a_mesh_and_once_on_a_tree() {
         // Every receipt was seen leaving.
         assert!(sent.transactions >= received && sent.rows >= sent.transactions);
         assert_eq!(sent.transactions_again, 0, "none is pushed over one link twice");
-        // On a mesh a row may be pushed while a question is under way whose answer has it, too.
+        // On a mesh a transaction may wait for another that a peer has and does not push: the answer that brings that one has both.
         assert!(sent.rows_again <= if name == "mesh" { sent.rows / 500 } else { 0 });
     }
 }
