@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::causal::{Pages, Transaction, VersionVector};
-use crate::replication::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Spool, Summary};
+use crate::causal::{Pages, Transaction};
+use crate::replication::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Spool, Summary, Wanted};
 
 use super::digest::Digest;
 use super::error::{Error, Result};
-use super::extract;
+use super::extract::{self, PointsOf};
 use super::feed::{Feed, FeedWaker};
 use super::identity;
 use super::live::{self, LiveOf};
@@ -67,6 +67,7 @@ impl Replica for Attached {
         let meta = &view.meta;
         Ok(Summary {
             replica: self.space.own_id(meta),
+            given_away: meta.emitted,
             version: meta.version(),
             version_digest: meta.version_digest(),
             state_digest: Digest::of(meta).to_bytes(),
@@ -83,7 +84,8 @@ impl Replica for Attached {
         self.feed.set_live(is_live);
     }
 
-    fn answer(&mut self, base: &VersionVector, listing: Listing<'_>, to: &mut Spool) -> Result<Answered, Fault> {
+    fn answer(&mut self, wanted: &Wanted<'_>, to: &mut Spool) -> Result<Answered, Fault> {
+        let Wanted { base, listing, all_points } = *wanted;
         let view = identity::view_to_emit(&self.space, base).map_err(fault)?;
         let memory = self.space.file.settings.delta_memory;
         let listing = match listing {
@@ -91,7 +93,8 @@ impl Replica for Attached {
             Listing::Pages(pages) => live::Listing::Pages(pages),
             Listing::Whole => live::Listing::Whole,
         };
-        match extract::write_answer(&view, self.space.id, base, listing, memory, to).map_err(fault)? {
+        let points = if all_points { PointsOf::All } else { PointsOf::Base };
+        match extract::write_answer(&view, self.space.id, base, listing, points, memory, to).map_err(fault)? {
             Ok(_written) => Ok(Answered::Written),
             Err(pages) => Ok(Answered::Pages(pages)),
         }

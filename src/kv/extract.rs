@@ -31,9 +31,19 @@ use super::mutant::{self, Mutant};
 use super::row::{LocalDot, Row};
 use super::space::{SpaceId, View, decode_row};
 
+/// Which points of each history a delta has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PointsOf {
+    None,
+    /// Those that a peer of its base does not have.
+    Base,
+    /// All that are known.
+    All,
+}
+
 /// Writes the canonical form: a delta since nothing, without what two stores of one state may know differently.
 pub(crate) fn write_canonical<W: io::Write>(view: &View, space: SpaceId, to: W) -> Result<Written<W>> {
-    let written = write(view, space, &VersionVector::new(), Listing::Whole, false, usize::MAX, to)?;
+    let written = write(view, space, &VersionVector::new(), Listing::Whole, PointsOf::None, usize::MAX, to)?;
     Ok(written.expect("what is listed whole is written"))
 }
 
@@ -46,7 +56,7 @@ pub(crate) fn write_delta<W: io::Write>(
     memory: usize,
     to: W,
 ) -> Result<Written<W>> {
-    let written = write(view, space, base, Listing::Whole, true, memory, to)?;
+    let written = write(view, space, base, Listing::Whole, PointsOf::Base, memory, to)?;
     Ok(written.expect("what is listed whole is written"))
 }
 
@@ -57,10 +67,11 @@ pub(crate) fn write_answer<W: io::Write>(
     space: SpaceId,
     base: &VersionVector,
     listing: Listing<'_>,
+    points: PointsOf,
     memory: usize,
     to: W,
 ) -> Result<Result<Written<W>, Pages>> {
-    write(view, space, base, listing, true, memory, to)
+    write(view, space, base, listing, points, memory, to)
 }
 
 fn write<W: io::Write>(
@@ -68,7 +79,7 @@ fn write<W: io::Write>(
     space: SpaceId,
     base: &VersionVector,
     listing: Listing<'_>,
-    with_points: bool,
+    points: PointsOf,
     memory: usize,
     to: W,
 ) -> Result<Result<Written<W>, Pages>> {
@@ -82,12 +93,14 @@ fn write<W: io::Write>(
         let floor = if fresh { progress.seq } else { progress.floor };
         below_floor |= floor > base.get(id);
         let base = base.get(id).min(progress.seq);
-        let points = match view.meta.me {
-            _any if !with_points => Points::none(),
+        let known = match view.meta.me {
+            _any if points == PointsOf::None => None,
             // What leaves the file is noted as given away, up to here.
-            Some(me) if me == index => own_points(&*view.read, view.tables, progress.seq)?.since(base),
-            Some(_) | None => view.meta.points(index).map(|points| points.since(base)).unwrap_or_else(Points::none),
+            Some(me) if me == index => Some(own_points(&*view.read, view.tables, progress.seq)?),
+            Some(_) | None => view.meta.points(index).cloned(),
         };
+        let known = known.unwrap_or_else(Points::none);
+        let points = if points == PointsOf::Base { known.since(base) } else { known };
         replicas.push((index, WireReplica { id, base, version: progress.seq, floor, points }));
     }
     let live = if below_floor && !fresh { Some(LiveBelow::base(view, &replicas)?) } else { None };

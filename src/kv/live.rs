@@ -233,7 +233,7 @@ mod tests {
     use crate::causal::VersionVector;
     use crate::kv::{Attached, Store};
     use crate::laws::Rng;
-    use crate::replication::{Answered, Compared, Listing, Replica as _, Spool};
+    use crate::replication::{Answered, Compared, Listing, Replica as _, Spool, Wanted};
 
     fn attached(store: &Store) -> Attached {
         store.attach(|| {})
@@ -258,7 +258,7 @@ mod tests {
 
     fn answer(of: &Store, base: &VersionVector, listing: Listing<'_>) -> Result<Vec<u8>, Pages> {
         let mut spool = Spool::new(usize::MAX);
-        match attached(of).answer(base, listing, &mut spool).unwrap() {
+        match attached(of).answer(&Wanted { base, listing, all_points: false }, &mut spool).unwrap() {
             Answered::Written => Ok(spool.read_at(0, usize::MAX).unwrap()),
             Answered::Pages(pages) => Err(pages),
         }

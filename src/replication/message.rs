@@ -43,6 +43,8 @@ pub(crate) struct Pull {
     pub(crate) base: VersionVector,
     /// How to say what is live, if `base` is below the floor.
     pub(crate) live: Live,
+    /// With all that is known of each replica's history: the two differ, and nobody knows why.
+    pub(crate) all_points: bool,
 }
 
 /// How an answer says what is live.

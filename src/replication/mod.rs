@@ -36,5 +36,5 @@ pub use config::{Config, Moment};
 pub use engine::Engine;
 pub use io::{Access, Event, Input, Link, Output, PeerId, PeerStatus, Space, Traffic};
 pub use message::ByeCode;
-pub use replica::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Summary};
+pub use replica::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Summary, Wanted};
 pub use spool::Spool;

@@ -31,12 +31,11 @@ pub trait Replica {
     /// as given away: a replica that is a restored copy must hear of that first.
     fn set_live(&mut self, is_live: bool);
 
-    /// Writes what this replica has and one of version `base` lacks. If deletes may have been forgotten that it lacks, it is told what is
-    /// live, as `listing` says.
+    /// Writes what this replica has and another one lacks.
     ///
     /// # Errors
-    /// The store failed, or `base` claims what cannot be.
-    fn answer(&mut self, base: &VersionVector, listing: Listing<'_>, to: &mut Spool) -> Result<Answered, Fault>;
+    /// The store failed, or the version claims what cannot be.
+    fn answer(&mut self, wanted: &Wanted<'_>, to: &mut Spool) -> Result<Answered, Fault>;
 
     /// Compares pages of an [`answer`](Self::answer) with what is live here: pages that are the same, and smaller ones, made of pages of
     /// about `page` live events, where it is not.
@@ -56,6 +55,17 @@ pub trait Replica {
     /// # Errors
     /// It is none, or the store failed. Nothing was applied.
     fn apply(&mut self, transaction: &Transaction) -> Result<Applied, Fault>;
+}
+
+/// What a replica is to be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What it has.
+    pub base: &'a VersionVector,
+    /// How it is told what is live, if deletes may have been forgotten that it lacks.
+    pub listing: Listing<'a>,
+    /// Besides, all that is known of each replica's history, and not only what is new to it: it has found out that it has other contents.
+    pub all_points: bool,
 }
 
 /// How a replica whose deletes may be forgotten is told what is live.
@@ -95,12 +105,21 @@ pub struct Compared {
 pub struct Summary {
     /// Who writes here; `None` before the first write.
     pub replica: Option<ReplicaId>,
+    /// Up to which of its own events others may have them. Who has more has them from another copy of it.
+    pub given_away: u64,
     /// Which events it has.
     pub version: VersionVector,
     /// Stands for the version: equal versions, equal numbers.
     pub version_digest: u64,
     /// Stands for the contents: equal versions must have equal digests.
     pub state_digest: [u8; 16],
+}
+
+impl Summary {
+    /// Whether somebody who has this version may be told more: not if that is how this replica finds out that it is a copy.
+    pub(crate) fn explains(&self, version: &VersionVector) -> bool {
+        self.replica.is_none_or(|replica| version.get(replica) <= self.given_away)
+    }
 }
 
 /// What was committed since the last look.

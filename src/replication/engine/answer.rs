@@ -5,7 +5,7 @@ use crate::replication::config::Moment;
 use crate::replication::io::{PeerId, Space};
 use crate::replication::message::{AnswerId, Batch, ByeCode, Live, Message, PagesOf, Pull};
 use crate::replication::mutant::{self, Mutant};
-use crate::replication::replica::{Answered, Fault, Listing, Replica};
+use crate::replication::replica::{Answered, Fault, Listing, Replica, Wanted};
 use crate::replication::spool::Spool;
 
 use super::session::Answering;
@@ -89,16 +89,21 @@ impl<R: Replica> Engine<R> {
     fn answer(&mut self, space: Space, pull: &Pull, before: Option<Answering>) -> Result<Answer, Fault> {
         let (memory, page) = (self.config.answer_memory, self.config.live_page);
         let (known, offset) = pull.resume.map_or((None, 0), |(answer, offset)| (Some(answer), offset));
-        // Pieces of it were lost, or the request was.
+        let Some(local) = self.stores.get_mut(&space) else { return Ok(Answer::Nothing) };
+        // Pieces of it were lost; or all, if that is still all there is.
         let is_again = |before: &Answering| match known {
             Some(answer) => before.answer == answer && offset <= before.spool.len(),
-            None => before.base == pull.base,
+            None => {
+                let is_same = before.base == pull.base && before.all_points == pull.all_points;
+                is_same && before.version == local.summary.version
+            }
         };
-        if let Some(before) = before.filter(is_again) {
+        // Who knows more of this replica than it has given away is not put off: by that it finds out that it is a copy.
+        let is_explained = local.summary.explains(&pull.base);
+        if let Some(before) = before.filter(|before| is_explained && is_again(before)) {
             return Ok(Answer::Pieces(Answering { pull: pull.id, offset, ..before }));
         }
-        let Some(local) = self.stores.get_mut(&space) else { return Ok(Answer::Nothing) };
-        if let Some((answer, offset)) = pull.resume
+        if let Some((answer, offset)) = pull.resume.filter(|_resume| is_explained)
             && let Some(place) = local.kept.iter().position(|kept| kept.answer == answer && offset <= kept.spool.len())
             && let Some(kept) = local.kept.remove(place)
         {
@@ -109,9 +114,10 @@ impl<R: Replica> Engine<R> {
                 offset,
                 base: kept.base,
                 version: kept.version,
+                all_points: pull.all_points,
             }));
         }
-        if pull.base.covers(&local.summary.version) {
+        if pull.base.covers(&local.summary.version) && is_explained && !pull.all_points {
             return Ok(Answer::Nothing);
         }
         let mut spool = Spool::new(memory);
@@ -120,7 +126,7 @@ impl<R: Replica> Engine<R> {
             Live::Pages(pages) => Listing::Pages(pages),
             Live::Whole => Listing::Whole,
         };
-        let answered = local.replica.answer(&pull.base, listing, &mut spool)?;
+        let answered = local.replica.answer(&Wanted { base: &pull.base, listing, all_points: pull.all_points }, &mut spool)?;
         // The request may have told that this replica is a copy, which then has a new id. And there may be more by now.
         local.is_stale = true;
         if let Answered::Pages(pages) = answered {
@@ -128,7 +134,8 @@ impl<R: Replica> Engine<R> {
         }
         let answer = self.random.u64(..);
         let version = if self.refresh(space) { self.version(space).cloned().unwrap_or_default() } else { VersionVector::new() };
-        Ok(Answer::Pieces(Answering { pull: pull.id, answer, spool, offset: 0, base: pull.base.clone(), version }))
+        let (base, all_points) = (pull.base.clone(), pull.all_points);
+        Ok(Answer::Pieces(Answering { pull: pull.id, answer, spool, offset: 0, base, version, all_points }))
     }
 
     pub(super) fn keep_answer(&mut self, space: Space, answering: Answering, until: Moment) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::replication::config::{Moment, around};
-use crate::replication::io::{Access, PeerId, Space};
+use crate::replication::io::{Access, Event, Output, PeerId, Space};
 use crate::replication::message::{AnswerId, Batch, ByeCode, Live, Message, PagesOf, Pull};
 use crate::replication::replica::{Compared, Fault, Replica};
 use crate::replication::spool::Spool;
@@ -50,13 +50,13 @@ impl<R: Replica> Engine<R> {
             if session.differs == Some(here.version_digest) {
                 session.differs = None;
             }
-            let has_more = session.differs.is_some() || session.asks_for_all || !here.version.covers(&session.theirs);
+            let has_more = session.differs.is_some() || session.asks_for_points || !here.version.covers(&session.theirs);
             if peer.link.access == Access::Reader || !has_more {
                 session.ask_at = None;
                 continue;
             }
             // What was missing has come; what is missing now may be under way, too.
-            let has_come = session.differs.is_none() && !session.asks_for_all && here.version.covers(&session.ask_for);
+            let has_come = session.differs.is_none() && !session.asks_for_points && here.version.covers(&session.ask_for);
             if has_come && session.ask_at.is_some_and(|at| at <= now) {
                 session.ask_at = None;
                 session.ask_by(now + self.config.graft_after);
@@ -79,7 +79,9 @@ impl<R: Replica> Engine<R> {
         let (now, memory) = (self.now, self.config.answer_memory);
         let Some(local) = self.stores.get_mut(&space) else { return };
         let Some(session) = self.peers.get_mut(&to).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
-        let partial = local.partial.take().filter(|partial| partial.until > now);
+        let all_points = std::mem::take(&mut session.asks_for_points);
+        let partial =
+            local.partial.take_if(|partial| partial.until <= now || !all_points).filter(|partial| partial.until > now);
         let resume = partial.as_ref().map(|partial| (partial.answer, partial.incoming.spool.len()));
         let incoming = partial.map_or_else(|| Incoming::new(memory), |partial| partial.incoming);
         local.asked = Some(to);
@@ -91,11 +93,9 @@ impl<R: Replica> Engine<R> {
         for id in &grafts {
             session.declined.remove(id);
         }
-        let asks_for_all = std::mem::take(&mut session.asks_for_all);
-        let base = if asks_for_all { VersionVector::new() } else { local.summary.version.clone() };
-        let (asked, live) = (base.clone(), Live::Short);
-        session.asking = Some(Asking { first, pull: first, base: asked, live: live.clone(), in_vain: 0, had, incoming });
-        let pull = Pull { id: first, grafts, resume, base, live };
+        let (base, live) = (local.summary.version.clone(), Live::Short);
+        let pull = Pull { id: first, grafts, resume, base: base.clone(), live: live.clone(), all_points };
+        session.asking = Some(Asking { first, pull: first, base, live, all_points, in_vain: 0, had, incoming });
         self.say(to, space, Message::Pull(pull));
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.is_asked(now);
@@ -167,7 +167,34 @@ impl<R: Replica> Engine<R> {
         self.timers.clear(&Timer::Answer(from, space));
         let Some(asking) = self.session(from, space).and_then(|session| session.asking.take()) else { return };
         self.is_asked_no_more(from, space);
+        let is_nothing = asking.incoming.spool.is_empty();
         self.merge_answer(from, space, asking.incoming.spool);
+        // It has no more than it was asked from. That may be more of this replica than it was given by it: it asks, and so tells.
+        let is_explained = self.stores.get(&space).is_some_and(|local| local.summary.explains(&asking.base));
+        if let Some(session) = self.session(from, space)
+            && is_nothing
+            && is_explained
+        {
+            session.is_compared = true;
+        }
+        if asking.all_points {
+            self.has_told_why(from, space);
+        }
+    }
+
+    /// A peer of the same version and with other contents has told what it knows. If it was that one of the two is a copy, the version is another one
+    /// now.
+    fn has_told_why(&mut self, from: PeerId, space: Space) {
+        if !self.refresh(space) {
+            return;
+        }
+        let Some(here) = self.stores.get(&space).map(|local| &local.summary) else { return };
+        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.sessions.get_mut(&space)) else { return };
+        let is_still = |(version, state): &(u64, [u8; 16])| *version == here.version_digest && *state != here.state_digest;
+        if let Some(theirs) = session.suspected.take().filter(is_still) {
+            session.diverged = Some(theirs);
+            self.ready.push_back(Output::Event(Event::Diverged { peer: from, space }));
+        }
     }
 
     fn merge_answer(&mut self, from: PeerId, space: Space, mut spool: Spool) {
@@ -218,7 +245,7 @@ impl<R: Replica> Engine<R> {
         };
         session.sent.join(&session.theirs);
         session.differs = None;
-        session.is_compared = true;
+        session.is_compared |= sender.is_some();
         session.ask_at = None;
         session.failures = 0;
     }
@@ -287,11 +314,11 @@ impl<R: Replica> Engine<R> {
         }
     }
 
-    /// A peer has said that it has nothing more. Unless everything was asked for, to find out why contents differ, its answer is not waited for.
+    /// A peer has said that it has nothing more. Unless it was asked why contents differ, its answer is not waited for.
     pub(super) fn expect_no_answer(&mut self, from: PeerId, space: Space) {
         let is_idle = |asking: &Asking| asking.incoming.spool.is_empty() && asking.incoming.early.is_empty();
         let Some(session) = self.session(from, space) else { return };
-        if session.asking.take_if(|asking| is_idle(asking) && !asking.base.is_empty()).is_none() {
+        if session.asking.take_if(|asking| is_idle(asking) && !asking.all_points).is_none() {
             return;
         }
         self.timers.clear(&Timer::Answer(from, space));
@@ -304,6 +331,7 @@ impl<R: Replica> Engine<R> {
         let until = self.now + self.config.resume_within;
         let Some(session) = self.session(from, space) else { return };
         let Some(asking) = session.asking.take() else { return };
+        session.asks_for_points |= asking.all_points;
         session.ask_by(Moment::default());
         session.failures += 1;
         self.back_off(from, space);
@@ -375,7 +403,14 @@ impl Asking {
     /// The request, once more.
     fn pull(&self) -> Pull {
         let resume = self.incoming.answer.map(|answer| (answer, self.incoming.spool.len()));
-        Pull { id: self.pull, grafts: Vec::new(), resume, base: self.base.clone(), live: self.live.clone() }
+        Pull {
+            id: self.pull,
+            grafts: Vec::new(),
+            resume,
+            base: self.base.clone(),
+            live: self.live.clone(),
+            all_points: self.all_points,
+        }
     }
 }
 

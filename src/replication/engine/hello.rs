@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! up ──▶ HELLO ──▶ same version, same contents     in step
-//!                  same version, other contents    diverged: say so, and ask for everything once, by which the store finds out why
+//!                  same version, other contents    ask for all points of each history, by which the store finds out why: it is a copy, and takes
+//!                                                  a new id; or they have diverged: say so
 //!                  another version                 ask; or, while pushes are under way, say what is here: who lacks it waits for it a while
 //! ```
 
@@ -69,8 +70,8 @@ impl<R: Replica> Engine<R> {
         }
         if hello.is_question {
             self.say_hello(from, space, false);
-        } else if let Some(peer) = self.peers.get_mut(&from) {
-            peer.has_answered(self.now);
+        } else {
+            self.has_answered_hello(from, space);
         }
         self.exchange_later(from, space);
         self.may_go_live = true;
@@ -87,19 +88,20 @@ impl<R: Replica> Engine<R> {
             session.has_all(&local.summary.version);
             session.told.join(&local.summary.version);
             session.differs = None;
-            session.is_compared = true;
             session.answering = None;
             let theirs = (hello.version_digest, hello.state_digest);
             if hello.state_digest != local.summary.state_digest {
                 session.is_in_step = false;
-                if session.diverged != Some(theirs) {
-                    session.diverged = Some(theirs);
-                    session.asks_for_all = true;
+                if session.diverged != Some(theirs) && session.suspected != Some(theirs) {
+                    session.suspected = Some(theirs);
+                    session.asks_for_points = true;
                     session.ask_by(self.now);
                     self.timers.set_by(Timer::Repair(space), self.now);
-                    self.ready.push_back(Output::Event(Event::Diverged { peer: from, space }));
                 }
-            } else if !session.is_in_step {
+                return;
+            }
+            session.is_compared = true;
+            if !session.is_in_step {
                 session.is_in_step = true;
                 self.ready.push_back(Output::Event(Event::InStep { peer: from, space }));
             }
@@ -119,6 +121,18 @@ impl<R: Replica> Engine<R> {
         } else {
             session.ask_by(self.now);
             self.repair_at(space, self.now);
+        }
+    }
+
+    /// The link works, both ways. Who did not answer before, and was left for a while, may be asked again.
+    fn has_answered_hello(&mut self, from: PeerId, space: Space) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.has_answered(now);
+        let Some(session) = peer.sessions.get_mut(&space) else { return };
+        if session.not_before > now {
+            session.not_before = now;
+            self.repair_at(space, now);
         }
     }
 

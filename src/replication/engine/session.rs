@@ -93,11 +93,12 @@ pub(super) struct Session {
     pub(super) is_to_pull: bool,
     /// Its version was another one when it said how it stands, and nothing has explained that since.
     pub(super) differs: Option<u64>,
-    /// What the last report of divergence was about.
+    /// It has the same version, and other contents: what it said, before it was asked why; and what the last report was about.
+    pub(super) suspected: Option<(u64, [u8; 16])>,
     pub(super) diverged: Option<(u64, [u8; 16])>,
     pub(super) is_in_step: bool,
-    /// It is to be asked for everything, whatever is here: only what it knows of each history can tell why the two differ.
-    pub(super) asks_for_all: bool,
+    /// It is to be asked for what it knows of each history, whatever is here: only that can tell why the two differ.
+    pub(super) asks_for_points: bool,
     /// When a transaction was pushed last, either way.
     pub(super) last_push: Option<Moment>,
     pub(super) pushes: VecDeque<Push>,
@@ -133,9 +134,10 @@ impl Session {
             declined: BTreeMap::new(),
             is_to_pull: false,
             differs: None,
+            suspected: None,
             diverged: None,
             is_in_step: false,
-            asks_for_all: false,
+            asks_for_points: false,
             last_push: None,
             pushes: VecDeque::new(),
             push_bytes: 0,
@@ -180,6 +182,7 @@ pub(super) struct Asking {
     /// What of, and how.
     pub(super) base: VersionVector,
     pub(super) live: Live,
+    pub(super) all_points: bool,
     /// How often in a row it was asked again in vain.
     pub(super) in_vain: u32,
     /// How many bytes there were when it was asked last.
@@ -215,6 +218,7 @@ pub(super) struct Answering {
     /// What the peer has, and what it has when it has all of it.
     pub(super) base: VersionVector,
     pub(super) version: VersionVector,
+    pub(super) all_points: bool,
 }
 
 impl Answering {

@@ -11,8 +11,9 @@ use crate::replication::message::{Batch, ByeCode, Have, Hello, Live, Message, Pa
 
 use super::expected::{Expected, sum};
 use super::{
-    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, LISTED, NAMED, PAGED, PAGES, PROTOCOL, PULL,
-    PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, STORES_MAX, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
+    ACCEPTS_ALL, ALL_POINTS, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, LISTED, NAMED, PAGED, PAGES,
+    PROTOCOL, PULL, PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, STORES_MAX, TAKES_NOTHING, TEXT_MAX,
+    TO_BE_PULLED, WHOLE,
 };
 
 /// One direction of a link, for who reads.
@@ -126,7 +127,7 @@ impl Reading<'_, '_> {
 
     fn pull(&mut self) -> Result<Pull, DecodeError> {
         let id = self.from.u64()?;
-        let flags = self.flags(GRAFT | RESUME | WHOLE | PAGED | LISTED)?;
+        let flags = self.flags(GRAFT | RESUME | WHOLE | PAGED | LISTED | ALL_POINTS)?;
         let resume = match flags & RESUME {
             0 => None,
             _ => Some((u64::from_le_bytes(self.from.array()?), self.from.u64()?)),
@@ -157,7 +158,7 @@ impl Reading<'_, '_> {
             (false, true) => Live::Whole,
             (true, true) => return Err(self.from.error("pages of what is to be listed whole")),
         };
-        Ok(Pull { id, grafts, resume, base, live })
+        Ok(Pull { id, grafts, resume, base, live, all_points: flags & ALL_POINTS != 0 })
     }
 
     fn batch(&mut self) -> Result<Batch, DecodeError> {

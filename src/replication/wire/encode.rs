@@ -8,8 +8,9 @@ use crate::replication::message::{Batch, Have, Hello, Live, Message, Pull, Push}
 
 use super::expected::{Expected, difference};
 use super::{
-    ACCEPTS_ALL, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, LISTED, NAMED, PAGED, PAGES, PROTOCOL, PULL,
-    PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED, WHOLE,
+    ACCEPTS_ALL, ALL_POINTS, ALONE, BATCH, BYE, DECLINES, EARLY, GRAFT, HAVE, HELLO, LAST, LISTED, NAMED, PAGED, PAGES,
+    PROTOCOL, PULL, PUSH, PUSH_SIZED, QUESTION, REPLICAS_MAX, RESUME, SHORT, STAMPED, TAKES_NOTHING, TEXT_MAX, TO_BE_PULLED,
+    WHOLE,
 };
 
 /// One direction of a link, for who writes.
@@ -130,7 +131,8 @@ impl Frame<'_> {
                 Live::Short => 0,
                 Live::Pages(_) => PAGED,
                 Live::Whole => LISTED,
-            };
+            }
+            | if pull.all_points { ALL_POINTS } else { 0 };
         self.to.u8(flags);
         if let Some((answer, offset)) = pull.resume {
             self.to.raw(&answer.to_le_bytes());

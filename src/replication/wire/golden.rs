@@ -28,11 +28,12 @@ fn hello(replica: Option<ReplicaId>, is_question: bool, takes_nothing: bool) -> 
 fn pull(number: u64, grafts: &[u8], resume: Option<(u64, u64)>, base: &[(u8, u64)]) -> Message {
     let base: VersionVector = base.iter().map(|(replica, seq)| (id(*replica), *seq)).collect();
     let grafts = grafts.iter().map(|replica| id(*replica)).collect();
-    Message::Pull(Pull { id: number, grafts, resume, base, live: Live::Short })
+    Message::Pull(Pull { id: number, grafts, resume, base, live: Live::Short, all_points: false })
 }
 
 fn pull_with(number: u64, live: Live) -> Message {
-    Message::Pull(Pull { id: number, grafts: Vec::new(), resume: None, base: [(id(1), 300)].into_iter().collect(), live })
+    let (base, all_points) = ([(id(1), 300)].into_iter().collect(), matches!(live, Live::Short));
+    Message::Pull(Pull { id: number, grafts: Vec::new(), resume: None, base, live, all_points })
 }
 
 fn pages() -> Pages {
@@ -102,6 +103,7 @@ fn story() -> Vec<(&'static str, [u8; 16], Vec<Message>)> {
         ("pages", SPACE, vec![Message::Pages(PagesOf { pull: 6, pages: pages() })]),
         ("pull-with-pages", SPACE, vec![pull_with(7, Live::Pages(Arc::new(pages())))]),
         ("pull-of-a-whole-list", SPACE, vec![pull_with(8, Live::Whole)]),
+        ("pull-of-all-points", SPACE, vec![pull_with(9, Live::Short)]),
         ("bye", SPACE, vec![Message::Bye { code: ByeCode::Malformed, text }]),
         ("bye-of-a-later-version", SPACE, vec![Message::Bye { code: ByeCode::Other(77), text: String::new() }]),
     ]

@@ -61,6 +61,7 @@ const WHOLE: u8 = 4;
 const PAGED: u8 = 8;
 /// All that is live is to be listed.
 const LISTED: u8 = 16;
+const ALL_POINTS: u8 = 32;
 
 /// Flags of BATCH.
 const LAST: u8 = 1;

@@ -83,6 +83,7 @@ fn message(rng: &mut Rng) -> Message {
                 1 => Live::Whole,
                 _ => Live::Pages(Arc::new(pages(rng))),
             },
+            all_points: rng.chance(50),
         }),
         2 => Message::Batch(Batch {
             pull: rng.below(300),
