@@ -223,6 +223,12 @@ impl Store {
         check::events_of(&self.space.view()?, id, from)
     }
 
+    /// Up to which own event something may have left the file.
+    #[cfg(feature = "sim")]
+    pub(crate) fn emitted(&self) -> Result<u64> {
+        Ok(self.space.meta()?.emitted)
+    }
+
     /// The store at this moment.
     ///
     /// ```

@@ -62,11 +62,13 @@
 //! | what a copy of a store does that was rolled back, restored or cloned | [`Copies`] |
 //! | what a power loss, a failing or lying sync, or a full disk does | `Disk` (with the feature `redb`) |
 //!
-//! Not checked by the runner: crashes, damaged files, hostile bytes, the network. Copied files: by [`Copies`].
+//! Not checked by the runner: crashes, damaged files, hostile bytes, the network. Copied files: by [`Copies`]. A network, and copies in one:
+//! by [`Cluster`].
 
 mod both;
 mod copies;
 mod counts;
+mod dice;
 #[cfg(feature = "redb")]
 mod disk;
 mod exhaustive;

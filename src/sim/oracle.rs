@@ -87,6 +87,8 @@ pub struct At {
 
 #[derive(Debug, Clone)]
 struct Transaction {
+    /// Who has written it, as others see it.
+    writer: ReplicaId,
     /// The number of its last event at its replica.
     last: u64,
     saw: Cut,
@@ -188,16 +190,27 @@ impl Oracle {
             && self.replicas.iter().zip(seqs()).all(|(id, seq)| version.get(*id) == seq)
     }
 
-    /// The transactions of a version; `None`: it has a part of one, or events of somebody else.
-    #[must_use]
-    pub fn cut_at(&self, version: &VersionVector) -> Option<Cut> {
-        let mut cut = Cut::default();
-        for (id, seq) in version.iter() {
-            let replica = self.replicas.iter().position(|known| *known == id)?;
-            let no = self.logs[replica].binary_search_by_key(&seq, |transaction| transaction.last).ok()?;
-            cut = cut.with(At { replica, no: u32::try_from(no).ok()? });
-        }
-        Some(cut)
+    /// One more replica: its place.
+    pub(super) fn add_replica(&mut self, id: ReplicaId) -> usize {
+        assert!(self.replicas.len() < REPLICAS_MAX, "at most {REPLICAS_MAX} replicas");
+        self.replicas.push(id);
+        self.logs.push(Vec::new());
+        self.replicas.len() - 1
+    }
+
+    /// How many replicas there are.
+    pub(super) const fn replicas(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// A transaction has another writer: its replica has a new id, under which it has written it again.
+    pub(super) fn set_writer(&mut self, at: At, writer: ReplicaId) {
+        self.logs[at.replica][at.no as usize].writer = writer;
+    }
+
+    /// The stamp of a transaction, if it has been [set](Self::stamp).
+    pub(super) fn stamp_at(&self, at: At) -> Hlc {
+        self.logs[at.replica][at.no as usize].stamp
     }
 
     /// What a read at the cut sees, to write over it later.
@@ -222,7 +235,8 @@ impl Oracle {
     ) -> (At, Remarks) {
         let at = saw.next_of(replica);
         debug_assert_eq!(self.logs[replica].len(), at.no as usize, "a replica has seen its own transactions");
-        self.logs[replica].push(Transaction { last, saw: *saw, stamp: Hlc::ZERO });
+        let writer = self.replicas[replica];
+        self.logs[replica].push(Transaction { writer, last, saw: *saw, stamp: Hlc::ZERO });
         let cut = saw.with(at);
         let mut remarks = Remarks::default();
         for op in ops {
@@ -359,7 +373,7 @@ impl Oracle {
     }
 
     fn stamp_of(&self, write: &Write) -> Hlc {
-        self.logs[write.by.replica][write.by.no as usize].stamp
+        self.stamp_at(write.by)
     }
 
     /// What a cell must read at the cut.
@@ -385,7 +399,8 @@ impl Oracle {
 
     fn sibling(&self, write: &Write) -> Option<Sibling> {
         let What::Value(value) = write.what else { return None };
-        Some(Sibling { stamp: self.stamp_of(write), writer: self.replicas[write.by.replica], value, wins: false })
+        let Transaction { writer, stamp, .. } = self.logs[write.by.replica][write.by.no as usize];
+        Some(Sibling { stamp, writer, value, wins: false })
     }
 
     /// Whether some live write of a flag enables it, and whether some disables it.

@@ -41,6 +41,8 @@ fn clusters_come_together_and_every_replica_reads_what_the_oracle_says() {
 fn require_all(counts: &NetCounts, runs: u64) {
     let each = [counts.lost, counts.repeated, counts.cut_off, counts.cuts, counts.restarts, counts.skews, counts.truncations];
     assert!(each.iter().all(|count| *count > runs / 2), "{counts}");
+    let copies = [counts.restores, counts.clones, counts.new_ids];
+    assert!(copies.iter().all(|count| *count > runs / 50), "{counts}");
     assert!(counts.crashes > runs / 20 && counts.delivered > 500 * runs, "{counts}");
 }
 
@@ -62,6 +64,9 @@ fn write_evidence(counts: &NetCounts, runs: u64) {
         "power_losses": counts.crashes,
         "clocks_set": counts.skews,
         "truncations": counts.truncations,
+        "stores_restored": counts.restores,
+        "stores_cloned": counts.clones,
+        "new_ids": counts.new_ids,
     });
     evidence::write("clusters.json", what);
 }

@@ -1,31 +1,16 @@
 //! A store under test, and what is known of it: an original, a copy, or an image that is no store yet.
 
 use std::fmt::Debug;
-use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use crate::causal::{Hlc, ReplicaId, VersionVector};
 use crate::kv::{self, Delta, Pushed, Seen, Store};
-use crate::sim::Rng;
+use crate::sim::dice::Dice;
 use crate::sim::op::Op;
 use crate::sim::oracle::{At, Cut};
 use crate::sim::schema::CellId;
 use crate::sim::store::{Medium, StoreSubject};
 use crate::sim::subject::Fault;
 use crate::storage::Memory;
-use crate::system::Entropy;
-
-/// Random numbers for a store, from a seed.
-#[derive(Debug)]
-pub(super) struct Dice(Mutex<Rng>);
-
-impl Entropy for Dice {
-    fn fill(&self, to: &mut [u8]) -> io::Result<()> {
-        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        to.iter_mut().for_each(|byte| *byte = rng.next_u64().to_le_bytes()[0]);
-        Ok(())
-    }
-}
 
 /// A memory that stays when its store is closed, and can be copied then or before.
 pub(super) struct Keep {
@@ -47,8 +32,7 @@ impl Keep {
 impl Medium for Keep {
     fn open(&mut self, options: kv::Options) -> Result<Store, Fault> {
         self.opened += 1;
-        let entropy = Dice(Mutex::new(Rng::new(self.seed ^ self.opened)));
-        let options = options.entropy(entropy);
+        let options = options.entropy(Dice::new(self.seed ^ self.opened));
         if self.is_plain { Ok(options.open_backend(self.memory.clone())?) } else { Medium::open(&mut self.memory, options) }
     }
 }

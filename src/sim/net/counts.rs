@@ -29,13 +29,21 @@ pub struct NetCounts {
     pub skews: u64,
     /// Deletes forgotten.
     pub truncations: u64,
+    /// Stores that were lost, and came back as they were earlier.
+    pub restores: u64,
+    /// Copies of stores that were opened beside their originals.
+    pub clones: u64,
+    /// Stores that found out that they are copies, and took new ids.
+    pub new_ids: u64,
 }
 
 impl NetCounts {
     /// How many faults there were.
     #[must_use]
     pub const fn faults(&self) -> u64 {
-        self.lost + self.repeated + self.cut_off + self.cuts + self.restarts + self.crashes + self.skews + self.truncations
+        let frames = self.lost + self.repeated + self.cut_off;
+        let nodes = self.restarts + self.crashes + self.skews + self.restores + self.clones;
+        frames + nodes + self.cuts + self.truncations
     }
 }
 
@@ -52,16 +60,21 @@ impl AddAssign for NetCounts {
         self.crashes += other.crashes;
         self.skews += other.skews;
         self.truncations += other.truncations;
+        self.restores += other.restores;
+        self.clones += other.clones;
+        self.new_ids += other.new_ids;
     }
 }
 
 impl fmt::Display for NetCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, bytes, delivered, lost, repeated, cut_off, cuts, restarts, crashes, skews, truncations } = self;
+        let Self { sent, bytes, delivered, lost, repeated, cut_off, cuts, restarts, crashes, skews, truncations, .. } = self;
+        let Self { restores, clones, new_ids, .. } = self;
         write!(
             f,
             "{sent} frames of {bytes} bytes, {delivered} delivered; {lost} lost, {repeated} repeated, {cut_off} cut off; {cuts} links cut, \
-             {restarts} restarts, {crashes} crashes, {skews} clocks set, {truncations} truncations"
+             {restarts} restarts, {crashes} crashes, {skews} clocks set, {truncations} truncations; \
+             {restores} stores restored, {clones} cloned, {new_ids} new ids"
         )
     }
 }

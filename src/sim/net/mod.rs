@@ -1,7 +1,9 @@
 //! Whole clusters over a simulated network: engines, links that lose, repeat, reorder and break, and the time between.
 
+mod backups;
 mod cluster;
 mod counts;
+mod histories;
 mod ledger;
 mod link;
 mod network;

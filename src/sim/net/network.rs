@@ -218,6 +218,12 @@ impl Network {
         self.links.get(link).map_or([0; 2], |link| link.ends)
     }
 
+    /// The nodes that a node is linked to, whether the links are up or not.
+    pub(super) fn neighbours(&self, node: usize) -> impl Iterator<Item = usize> {
+        let other = move |[one, other]: [usize; 2]| if one == node { Some(other) } else { (other == node).then_some(one) };
+        self.links.iter().filter_map(move |link| other(link.ends))
+    }
+
     /// Lets [`advance`](Self::advance) return a number of the caller's, when the time has come.
     pub fn plan_at(&mut self, at: u64, number: u64) {
         self.plan(at, What::Planned(number));

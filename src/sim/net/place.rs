@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::kv::{self, Store};
+use crate::sim::dice::Dice;
 use crate::sim::op::Op;
 use crate::sim::oracle::Cut;
 use crate::sim::schema::Schema;
@@ -14,11 +15,18 @@ use crate::sim::store::{Medium, StoreSubject};
 use crate::sim::subject::Fault;
 use crate::storage::Memory;
 
+use super::backups::{Image, Outrun};
+
 /// Opens what a replica has.
 type Opens = Box<dyn FnMut(kv::Options) -> Result<Store, Fault>>;
 
 pub(super) struct Place {
     pub(super) subject: StoreSubject<Opens>,
+    /// Its lane of the oracle, and what it has written in that.
+    pub(super) lane: usize,
+    pub(super) log: Vec<Vec<Op>>,
+    /// So many of these it has whatever its version says: a copy may have written them again, and found that nothing is left of them.
+    pub(super) unnumbered: u32,
     /// The transactions that it has, as of the last check.
     pub(super) cut: Cut,
     pub(super) version: VersionVector,
@@ -26,40 +34,61 @@ pub(super) struct Place {
     pub(super) is_running: bool,
     /// A transaction that failed: it may be in all the same.
     pub(super) unsure: Option<Vec<Op>>,
+    /// What it is kept on, if that can be copied.
+    pub(super) memory: Option<Memory>,
+    /// Its newest backup.
+    pub(super) image: Option<Arc<Image>>,
+    pub(super) outrun: Option<Outrun>,
     #[cfg(feature = "redb")]
     disk: Option<Arc<Mutex<crate::sim::Disk>>>,
 }
 
 impl Place {
-    /// In memory.
-    pub(super) fn in_memory(id: ReplicaId, schema: &Arc<Schema>) -> Self {
-        let mut memory = Memory::default();
-        Self::on(id, schema, Box::new(move |options| memory.open(options)))
+    /// In memory. The seed decides which new ids it takes.
+    pub(super) fn in_memory(
+        id: ReplicaId,
+        schema: &Arc<Schema>,
+        lane: usize,
+        memory: Memory,
+        seed: u64,
+    ) -> Result<Self, Fault> {
+        let (mut opened, mut seeds) = (memory.clone(), seed..);
+        let opens = move |options: kv::Options| {
+            let seed = seeds.next().unwrap_or_default();
+            Medium::open(&mut opened, options.entropy(Dice::new(seed)))
+        };
+        Ok(Self { memory: Some(memory), ..Self::on(id, schema, lane, Box::new(opens))? })
     }
 
-    fn on(id: ReplicaId, schema: &Arc<Schema>, opens: Opens) -> Self {
-        Self {
-            subject: StoreSubject::on(id, schema, opens).expect("what is empty opens"),
+    fn on(id: ReplicaId, schema: &Arc<Schema>, lane: usize, opens: Opens) -> Result<Self, Fault> {
+        Ok(Self {
+            subject: StoreSubject::on(id, schema, opens)?,
+            lane,
+            log: Vec::new(),
+            unnumbered: 0,
             cut: Cut::default(),
             version: VersionVector::new(),
             skew_ms: 0,
-            is_running: true,
+            is_running: false,
             unsure: None,
+            memory: None,
+            image: None,
+            outrun: None,
             #[cfg(feature = "redb")]
             disk: None,
-        }
+        })
     }
 
     /// On a disk that can lose power.
     #[cfg(feature = "redb")]
-    pub(super) fn on_disk(id: ReplicaId, schema: &Arc<Schema>) -> Self {
+    pub(super) fn on_disk(id: ReplicaId, schema: &Arc<Schema>, lane: usize) -> Result<Self, Fault> {
         let disk = Arc::new(Mutex::new(crate::sim::Disk::new()));
         let opened = Arc::clone(&disk);
         let opens = move |options: kv::Options| {
             let disk = opened.lock().clone();
             Ok(options.open_backend(crate::storage::Redb::with_backend(disk)?)?)
         };
-        Self { disk: Some(disk), ..Self::on(id, schema, Box::new(opens)) }
+        Ok(Self { disk: Some(disk), ..Self::on(id, schema, lane, Box::new(opens))? })
     }
 
     /// Its disk does nothing any more.

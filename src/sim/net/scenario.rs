@@ -192,11 +192,35 @@ pub enum Deed {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_operations: Option<u64>,
     },
+    /// What a store is kept on is copied. Nothing, if that is a disk.
+    BackUp {
+        /// Which.
+        store: usize,
+    },
+    /// A store is lost, and opened as it was in its newest backup. Nothing, if it has none, or a fork could come of it: then whomever it
+    /// meets could know less of what it had given away since than others.
+    Restore {
+        /// Which.
+        store: usize,
+        /// After how long its node is started, in microseconds.
+        for_us: u64,
+    },
+    /// One more store is opened as another one was in its newest backup, while that goes on. It writes, and meets a peer. Nothing, if
+    /// there is no backup, or the peer could not tell it that it is a copy.
+    OpenBeside {
+        /// Of which store.
+        store: usize,
+        /// Whom it meets.
+        peer: usize,
+        /// The seeds of what it writes before, as of [`Deed::Write`].
+        #[serde(default)]
+        writes: Vec<u64>,
+    },
 }
 
 impl Scenario {
     /// The scenario of a seed: 2 to 6 stores, linked in some way, that write while links lose frames and are cut, nodes are stopped,
-    /// clocks set, deletes forgotten, and, in one of ten, disks lose power.
+    /// clocks set, deletes forgotten, and, in one of ten, disks lose power; in others, stores come back as they were, or twice.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -251,6 +275,9 @@ impl Scenario {
                 Deed::PowerLoss { store: rng.index(stores), after_operations }
             });
         }
+        if !on_disk && rng.chance(30) {
+            draw_backups(stores, mended_us, &mut rng, &mut steps);
+        }
         steps.sort_by_key(|step| step.at_us);
         Self { seed, stores, on_disk, settings, links, steps, mended_us }
     }
@@ -287,7 +314,10 @@ impl Scenario {
             | Deed::Restart { store, .. }
             | Deed::SetClock { store, .. }
             | Deed::Forget { store, .. }
-            | Deed::PowerLoss { store, .. } => is_store(store),
+            | Deed::PowerLoss { store, .. }
+            | Deed::BackUp { store }
+            | Deed::Restore { store, .. } => is_store(store),
+            Deed::OpenBeside { store, peer, .. } => is_store(store) && is_store(peer),
         };
         let step = self.steps.iter().find(|step| !is_there(&step.deed))?;
         Some(format!("a step with a store or a link that is not there: {step:?}"))
@@ -296,6 +326,28 @@ impl Scenario {
 
 fn draw_write(stores: usize, rng: &mut Rng) -> Deed {
     Deed::Write { store: rng.index(stores), seed: draw_seed(rng) }
+}
+
+/// Backups, and what is opened from them.
+fn draw_backups(stores: usize, mended_us: u64, rng: &mut Rng, steps: &mut Vec<ScenarioStep>) {
+    for _ in 0..1 + rng.index(3) {
+        let store = rng.index(stores);
+        let at_us = rng.below(mended_us);
+        steps.push(ScenarioStep { at_us, deed: Deed::BackUp { store } });
+        let at_us = at_us + rng.below(mended_us - at_us);
+        if rng.chance(30) {
+            let writes = (0..rng.index(5)).map(|_| draw_seed(rng)).collect();
+            steps.push(ScenarioStep { at_us, deed: Deed::OpenBeside { store, peer: rng.index(stores), writes } });
+            continue;
+        }
+        let for_us = draw_while(rng);
+        steps.push(ScenarioStep { at_us, deed: Deed::Restore { store, for_us } });
+        // What it writes before it meets anybody is not given away; what it writes then may be.
+        for _ in 0..rng.below(10) {
+            let deed = Deed::Write { store, seed: draw_seed(rng) };
+            steps.push(ScenarioStep { at_us: at_us + rng.below(for_us + 3_000_000), deed });
+        }
+    }
 }
 
 /// A TOML number has 63 bits.
@@ -383,6 +435,11 @@ impl fmt::Display for Deed {
                 write!(f, "power_loss = {{ store = {store}, after_operations = {after} }}")
             }
             Self::PowerLoss { store, after_operations: None } => write!(f, "power_loss = {{ store = {store} }}"),
+            Self::BackUp { store } => write!(f, "back_up = {{ store = {store} }}"),
+            Self::Restore { store, for_us } => write!(f, "restore = {{ store = {store}, for_us = {for_us} }}"),
+            Self::OpenBeside { store, peer, writes } => {
+                write!(f, "open_beside = {{ store = {store}, peer = {peer}, writes = {writes:?} }}")
+            }
         }
     }
 }

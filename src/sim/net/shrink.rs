@@ -121,9 +121,17 @@ fn without_store(scenario: &Scenario, store: usize) -> Option<Scenario> {
         | Deed::Restart { store: of, .. }
         | Deed::SetClock { store: of, .. }
         | Deed::Forget { store: of, .. }
-        | Deed::PowerLoss { store: of, .. } => {
+        | Deed::PowerLoss { store: of, .. }
+        | Deed::BackUp { store: of }
+        | Deed::Restore { store: of, .. } => {
             let stays = *of != store;
             moved(of);
+            stays
+        }
+        Deed::OpenBeside { store: of, peer, .. } => {
+            let stays = *of != store && *peer != store;
+            moved(of);
+            moved(peer);
             stays
         }
     });
@@ -132,15 +140,11 @@ fn without_store(scenario: &Scenario, store: usize) -> Option<Scenario> {
 
 fn remove_link(scenario: &mut Scenario, removed: usize) {
     scenario.links.remove(removed);
-    scenario.steps.retain_mut(|step| match &mut step.deed {
-        Deed::Cut { link, .. } => {
-            let stays = *link != removed;
-            *link -= usize::from(*link > removed);
-            stays
-        }
-        Deed::Write { .. } | Deed::Restart { .. } | Deed::SetClock { .. } | Deed::Forget { .. } | Deed::PowerLoss { .. } => {
-            true
-        }
+    scenario.steps.retain_mut(|step| {
+        let Deed::Cut { link, .. } = &mut step.deed else { return true };
+        let stays = *link != removed;
+        *link -= usize::from(*link > removed);
+        stays
     });
 }
 

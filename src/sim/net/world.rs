@@ -1,6 +1,6 @@
 //! One cluster: what its scenario says happens, and each replica is checked after everything that it handles.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -12,8 +12,10 @@ use crate::sim::oracle::{Oracle, REPLICAS_MAX};
 use crate::sim::plan::EPOCH_MS;
 use crate::sim::schema::Schema;
 use crate::sim::subject::{Observed, Subject};
+use crate::storage::Memory;
 
 use super::counts::NetCounts;
+use super::histories::Histories;
 use super::network::{Happened, Network};
 use super::place::Place;
 use super::scenario::{Deed, Scenario};
@@ -24,24 +26,27 @@ const TRACE_MAX: usize = 80;
 /// The number of what is planned when the power of the first replica is back; that of the others is below.
 const START: u64 = u64::MAX;
 
-pub(super) type Checked = Result<(), String>;
+pub(super) type Checked<T = ()> = Result<T, String>;
 
 pub(super) struct World<'a> {
     schema: Arc<Schema>,
     scenario: &'a Scenario,
     pub(super) network: Network,
-    oracle: Oracle,
-    places: Vec<Place>,
+    pub(super) oracle: Oracle,
+    pub(super) histories: Histories,
+    pub(super) places: Vec<Place>,
+    /// Ids that two stores have had at once.
+    pub(super) cloned: BTreeSet<ReplicaId>,
     /// What a power loss leaves, and how long it lasts.
     rng: Rng,
     plans: Vec<Plan>,
     trace: VecDeque<String>,
-    counts: NetCounts,
+    pub(super) counts: NetCounts,
 }
 
 /// What is planned for a moment.
 #[derive(Debug, Clone, Copy)]
-enum Plan {
+pub(super) enum Plan {
     Step(usize),
     Heal(usize),
     Start(usize),
@@ -51,21 +56,32 @@ impl<'a> World<'a> {
     /// Of a scenario without a [`fault`](Scenario::fault).
     pub(super) fn new(schema: &Arc<Schema>, scenario: &'a Scenario) -> Self {
         let mut rng = Rng::new(scenario.seed);
-        let mut network = Network::new(scenario.settings.config(), rng.next_u64());
+        let network = Network::new(scenario.settings.config(), rng.next_u64());
         let ids: Vec<ReplicaId> = (0..scenario.stores).map(|_| ReplicaId::from_u128(u128::from(rng.next_u64()))).collect();
-        let mut places = Vec::new();
-        for id in &ids {
-            let mut place = new_place(*id, schema, scenario.on_disk);
-            place.subject.set_clock(EPOCH_MS);
-            network.add(place.subject.store());
-            places.push(place);
+        let (oracle, histories) = (Oracle::new(Arc::clone(schema), &ids), Histories::default());
+        let (schema, plans, trace, counts) = (Arc::clone(schema), Vec::new(), VecDeque::new(), NetCounts::default());
+        let mut world = Self {
+            schema,
+            scenario,
+            network,
+            oracle,
+            histories,
+            places: Vec::new(),
+            cloned: BTreeSet::new(),
+            rng,
+            plans,
+            trace,
+            counts,
+        };
+        for (lane, id) in ids.into_iter().enumerate() {
+            let mut place = world.new_place(id, lane, Memory::default()).expect("what is empty opens");
+            place.is_running = true;
+            world.network.add(place.subject.store());
+            world.places.push(place);
         }
         for link in &scenario.links {
-            network.link(link.between[0], link.between[1], link.faults.clone());
+            world.network.link(link.between[0], link.between[1], link.faults.clone());
         }
-        let oracle = Oracle::new(Arc::clone(schema), &ids);
-        let (schema, plans, trace, counts) = (Arc::clone(schema), Vec::new(), VecDeque::new(), NetCounts::default());
-        let mut world = Self { schema, scenario, network, oracle, places, rng, plans, trace, counts };
         for (number, step) in scenario.steps.iter().enumerate() {
             world.plan_at(step.at_us, Plan::Step(number));
         }
@@ -77,7 +93,7 @@ impl<'a> World<'a> {
         self.plans.push(plan);
     }
 
-    fn plan_after(&mut self, after: u64, plan: Plan) {
+    pub(super) fn plan_after(&mut self, after: u64, plan: Plan) {
         self.plan_at(self.network.now().saturating_add(after), plan);
     }
 
@@ -87,12 +103,25 @@ impl<'a> World<'a> {
         counts
     }
 
+    /// A store of the scenario, in a lane of the oracle: on a disk, or in this memory.
+    pub(super) fn new_place(&self, id: ReplicaId, lane: usize, memory: Memory) -> Checked<Place> {
+        let (schema, seed) = (&self.schema, self.scenario.seed.wrapping_mul(31).wrapping_add(lane as u64) << 8);
+        let place = match () {
+            #[cfg(feature = "redb")]
+            () if self.scenario.on_disk => Place::on_disk(id, schema, lane),
+            () => Place::in_memory(id, schema, lane, memory, seed),
+        };
+        let mut place = place.map_err(say)?;
+        place.subject.set_clock(EPOCH_MS);
+        Ok(place)
+    }
+
     /// What happened last.
     pub(super) fn trace(&self) -> Vec<String> {
         self.trace.iter().cloned().collect()
     }
 
-    fn note(&mut self, what: fmt::Arguments<'_>) {
+    pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
         if self.trace.len() == TRACE_MAX {
             self.trace.pop_front();
         }
@@ -153,6 +182,9 @@ impl<'a> World<'a> {
                 }
             }
             Deed::Forget { store, shares } => return self.forget(*store, shares),
+            Deed::BackUp { store } => return self.back_up(*store),
+            Deed::Restore { store, for_us } => return self.restore(*store, *for_us),
+            Deed::OpenBeside { store, peer, writes } => return self.open_beside(*store, *peer, writes),
         }
         Ok(())
     }
@@ -209,14 +241,14 @@ impl<'a> World<'a> {
         }
     }
 
-    fn set_clock(&mut self, node: usize) {
+    pub(super) fn set_clock(&mut self, node: usize) {
         let now_ms = EPOCH_MS + self.network.now() / 1_000;
         if let Some(place) = self.places.get_mut(node) {
             place.subject.set_clock(now_ms.saturating_add_signed(place.skew_ms));
         }
     }
 
-    fn write(&mut self, node: usize, seed: u64) -> Checked {
+    pub(super) fn write(&mut self, node: usize, seed: u64) -> Checked {
         let schema = Arc::clone(&self.schema);
         // What is written most is a matter of the whole run.
         let generator = Generator::new(&schema, &mut Rng::new(self.scenario.seed));
@@ -242,10 +274,16 @@ impl<'a> World<'a> {
     /// Tells the oracle of a transaction that a replica has made.
     fn record(&mut self, node: usize, ops: &[Op]) -> Checked {
         let Some(place) = self.places.get_mut(node) else { return Ok(()) };
-        let (saw, id) = (place.cut, place.subject.replica());
-        let last = place.subject.version().map_err(|fault| fault.to_string())?.get(id);
-        if last > self.oracle.version(&saw).get(id) {
-            let at = self.oracle.record(node, &saw, last, ops, &[]);
+        let Some(id) = place.subject.store().replica().map_err(say)? else { return Ok(()) };
+        let last = place.subject.version().map_err(say)?.get(id);
+        if last > place.version.get(id) {
+            let at = self.oracle.record(place.lane, &place.cut, last, ops, &[]);
+            self.oracle.set_writer(at, id);
+            place.log.push(ops.to_vec());
+            match &mut place.outrun {
+                Some(outrun) if outrun.id == id => outrun.branch.push(last, at),
+                _as_others_see_it => self.histories.of(id).push(last, at),
+            }
             // The stamp is what its own writes read as. Where they differ, the check of the cells says so.
             let written = self.oracle.registers_written(at).next();
             if let Some(cell) = written
@@ -286,7 +324,8 @@ impl<'a> World<'a> {
     }
 
     /// What a replica has must be whole transactions, no fewer than before, and each cell must read what they make.
-    fn check(&mut self, node: usize) -> Checked {
+    pub(super) fn check(&mut self, node: usize) -> Checked {
+        self.hear_store(node)?;
         let Some(place) = self.places.get_mut(node) else { return Ok(()) };
         let version = match place.subject.version() {
             Ok(version) => version,
@@ -296,9 +335,11 @@ impl<'a> World<'a> {
         if version == place.version {
             return Ok(());
         }
-        let Some(cut) = self.oracle.cut_at(&version) else {
+        let own = place.outrun.as_ref().map(|outrun| (outrun.id, &outrun.branch));
+        let Some(cut) = self.histories.cut_at(&version, own) else {
             return Err(format!("replica {node} has a part of a transaction: {version:?}"));
         };
+        let cut = cut.with_count(place.lane, cut.count(place.lane).max(place.unnumbered));
         if !cut.covers(&place.cut) {
             return Err(format!("replica {node} has lost what it had: {version:?} after {:?}", place.version));
         }
@@ -383,15 +424,14 @@ impl<'a> World<'a> {
     }
 
     fn all_are_same(&self) -> bool {
-        self.places.iter().all(|place| self.places.first().is_some_and(|first| first.cut == place.cut))
+        // A copy may have written as much as its original meanwhile.
+        let is_same =
+            |place: &Place| place.outrun.is_none() && Some(&place.version) == self.places.first().map(|first| &first.version);
+        self.places.iter().all(is_same)
     }
 }
 
-fn new_place(id: ReplicaId, schema: &Arc<Schema>, has_disk: bool) -> Place {
-    #[cfg(feature = "redb")]
-    if has_disk {
-        return Place::on_disk(id, schema);
-    }
-    let _in_memory = has_disk;
-    Place::in_memory(id, schema)
+/// A fault, in words.
+pub(super) fn say<E: ToString>(fault: E) -> String {
+    fault.to_string()
 }
