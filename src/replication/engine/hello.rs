@@ -85,27 +85,7 @@ impl<R: Replica> Engine<R> {
             self.ready.push_back(Output::Event(Event::Met { peer: from, space, replica: hello.replica }));
         }
         if hello.version_digest == local.summary.version_digest {
-            session.has_all(&local.summary.version);
-            session.told.join(&local.summary.version);
-            session.differs = None;
-            session.answering = None;
-            let theirs = (hello.version_digest, hello.state_digest);
-            if hello.state_digest != local.summary.state_digest {
-                session.is_in_step = false;
-                if session.diverged != Some(theirs) && session.suspected != Some(theirs) {
-                    session.suspected = Some(theirs);
-                    session.asks_for_points = true;
-                    session.ask_by(self.now);
-                    self.timers.set_by(Timer::Repair(space), self.now);
-                }
-                return;
-            }
-            session.is_compared = true;
-            if !session.is_in_step {
-                session.is_in_step = true;
-                self.ready.push_back(Output::Event(Event::InStep { peer: from, space }));
-            }
-            return;
+            return self.compare_contents(from, space, hello);
         }
         session.is_in_step = false;
         if mutant::is(Mutant::HelloComparedOnce) && !is_first {
@@ -122,6 +102,40 @@ impl<R: Replica> Engine<R> {
             session.ask_by(self.now);
             self.repair_at(space, self.now);
         }
+    }
+
+    /// A peer has the same version: it must have the same contents.
+    fn compare_contents(&mut self, from: PeerId, space: Space, hello: &Hello) {
+        let Some(local) = self.stores.get(&space) else { return };
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(session) = peer.sessions.get_mut(&space) else { return };
+        session.has_all(&local.summary.version);
+        session.told.join(&local.summary.version);
+        session.differs = None;
+        session.answering = None;
+        let theirs = (hello.version_digest, hello.state_digest);
+        if hello.state_digest == local.summary.state_digest {
+            session.is_compared = true;
+            if !session.is_in_step {
+                session.is_in_step = true;
+                self.ready.push_back(Output::Event(Event::InStep { peer: from, space }));
+            }
+            return;
+        }
+        session.is_in_step = false;
+        if session.diverged == Some(theirs) || session.suspected == Some(theirs) {
+            return;
+        }
+        if local.takes_nothing || peer.link.access == Access::Reader {
+            // It is not asked for anything, nor why.
+            session.diverged = Some(theirs);
+            self.ready.push_back(Output::Event(Event::Diverged { peer: from, space }));
+            return;
+        }
+        session.suspected = Some(theirs);
+        session.asks_for_points = true;
+        session.ask_by(self.now);
+        self.repair_at(space, self.now);
     }
 
     /// The link works, both ways. Who did not answer before, and was left for a while, may be asked again.

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use tombolo::Store;
+use tombolo::causal::{ReplicaId, VersionVector};
 use tombolo::kv::Attached;
 use tombolo::replication::{Access, ByeCode, Config, Engine, Event, Input, Link, Moment, Output, PeerId, Replica as _, Space};
 use tombolo::sim::Rng;
+use tombolo::storage::Memory;
 
 use super::store;
 use crate::forge::{COUNTER, REGISTER, SET, path};
@@ -24,7 +26,14 @@ struct Bench {
 impl Bench {
     /// All linked with all. The peer of a number is the engine of that number.
     fn new(count: usize, is_ordered: bool) -> Self {
-        let stores: Vec<Store> = (0..count).map(store).collect();
+        let link = Link { is_ordered, window: 1 << 20, access: Access::Full };
+        let mut bench = Self::of((0..count).map(store).collect(), link);
+        bench.frames.clear();
+        bench
+    }
+
+    fn of(stores: Vec<Store>, link: Link) -> Self {
+        let count = stores.len();
         let mut space = [0; 16];
         let mut engines = Vec::new();
         for (number, store) in stores.iter().enumerate() {
@@ -35,11 +44,9 @@ impl Bench {
             engines.push(engine);
         }
         let mut bench = Self { engines, stores, space, now: 0, frames: Vec::new(), events: Vec::new() };
-        let link = Link { is_ordered, window: 1 << 20, access: Access::Full };
         let pairs = (0..count).flat_map(|one| (0..count).map(move |other| (one, other))).filter(|(one, other)| one != other);
         bench.handle_all(pairs.map(|(one, other)| (one, Input::Up { peer: PeerId(other as u64), link })).collect());
         bench.pass(15_000_000);
-        bench.frames.clear();
         bench
     }
 
@@ -239,4 +246,33 @@ fn a_peer_that_answers_with_pages_only_is_left_for_another() {
     assert!((2..40).contains(&asked));
     assert_eq!(bench.stores[0].digest().unwrap(), bench.stores[1].digest().unwrap());
     bench.stores[0].check().unwrap();
+}
+
+/// A store and a copy of it have both given away one event under one number: equal versions, other contents.
+#[test]
+fn what_has_diverged_is_told_once_and_without_sending_what_is_there() {
+    for access in [Access::Full, Access::Reader] {
+        let memory = Memory::default();
+        let open = |memory: &Memory| Store::options().replica(ReplicaId::from_u128(1)).open_backend(memory.clone()).unwrap();
+        let give_away = |store: &Store| drop(store.delta_since(&VersionVector::new()).unwrap());
+        let first = open(&memory);
+        (0..10_000_u64).for_each(|number| first.register::<u64>(number).set(&number).unwrap());
+        give_away(&first);
+        let copy = open(&memory.fork());
+        for (store, title) in [(&first, 1), (&copy, 2)] {
+            store.register::<u64>("title").set(&title).unwrap();
+            give_away(store);
+        }
+        let mut bench = Bench::of(vec![first, copy], Link { is_ordered: true, window: 1 << 20, access });
+        bench.pass(60_000_000);
+        let told = |of: usize| {
+            let is_told = |(at, event): &&(usize, Event)| *at == of && matches!(event, Event::Diverged { .. });
+            bench.events.iter().filter(is_told).count()
+        };
+        assert_eq!((told(0), told(1)), (1, 1), "{:?}", bench.events);
+        let forks: usize = bench.stores.iter().map(|store| store.take_events().len()).sum();
+        assert_eq!(forks > 0, matches!(access, Access::Full), "the store is told why, if anybody may be asked");
+        let bytes: usize = bench.frames.iter().map(|(_from, _to, frame)| frame.len()).sum();
+        assert!(bytes < 2_000, "{bytes} bytes");
+    }
 }
