@@ -38,9 +38,10 @@ pub(super) struct Image {
     /// What it has done under its id, and up to which event it may have given that away.
     branch: Branch,
     emitted: u64,
-    /// Its lane of the oracle, and what it has written in that.
+    /// Its lane of the oracle, what it has written in that, and how much of it given away under an earlier id.
     lane: usize,
     log: Vec<Vec<Op>>,
+    given: u32,
 }
 
 /// Of a copy, as long as it has the id of its original, and others know more of that than it has given away.
@@ -58,8 +59,8 @@ impl World<'_> {
         let (Some(id), Some(memory)) = (id, place.memory.as_ref().map(Memory::fork)) else { return Ok(()) };
         let branch = place.outrun.as_mut().map_or_else(|| self.histories.of(id), |outrun| &mut outrun.branch).clone();
         let (version, cut, lane, log) = (place.version.clone(), place.cut, place.lane, place.log.clone());
-        let first_id = place.subject.replica();
-        place.image = Some(Arc::new(Image { memory, first_id, id, version, cut, branch, emitted, lane, log }));
+        let (first_id, given) = (place.subject.replica(), place.given);
+        place.image = Some(Arc::new(Image { memory, first_id, id, version, cut, branch, emitted, lane, log, given }));
         self.note(format_args!("back up {node}"));
         Ok(())
     }
@@ -147,7 +148,7 @@ impl World<'_> {
     fn open(&mut self, image: &Image, is_outrun: bool) -> Checked<Place> {
         let lane = self.oracle.add_replica(image.id);
         let mut branch = image.branch.clone().until(image.emitted);
-        let given = branch.add_to(Cut::default(), branch.last()).unwrap_or_default().count(image.lane);
+        let given = branch.add_to(Cut::default(), branch.last()).unwrap_or_default().count(image.lane).max(image.given);
         // What of the original's it had not given away is the copy's own.
         let own = |cut: Cut| {
             let count = cut.count(image.lane);
@@ -182,14 +183,14 @@ impl World<'_> {
                 return Err(format!("the store of {node} says {event:?}"));
             };
             let (version, lane) = (place.subject.version().map_err(say)?, place.lane);
-            let mut given = 0;
             match place.outrun.take() {
                 Some(outrun) if outrun.id == old => {}
                 None if self.cloned.contains(&old) => {
                     // A copy has written more under this id than this one, and said so when it asked.
                     let history = self.histories.of(old);
                     *history = std::mem::take(history).until(version.get(old));
-                    given = history.add_to(Cut::default(), history.last()).unwrap_or_default().count(lane);
+                    let given = history.add_to(Cut::default(), history.last()).unwrap_or_default().count(lane);
+                    place.given = place.given.max(given);
                 }
                 _nobody => return Err(format!("the store of {node} takes a new id, and nobody knows more of {old} than it")),
             }
@@ -197,7 +198,7 @@ impl World<'_> {
             // What it had not given away is written again, as one.
             place.unnumbered = u32::try_from(place.log.len()).unwrap_or(u32::MAX);
             let Some(new) = new else { continue };
-            let own = (given..place.unnumbered).map(|no| At { replica: lane, no });
+            let own = (place.given..place.unnumbered).map(|no| At { replica: lane, no });
             if let Some(last) = own.inspect(|at| self.oracle.set_writer(*at, new)).last() {
                 self.histories.of(new).push(version.get(new), last);
             }

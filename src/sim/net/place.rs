@@ -25,6 +25,8 @@ pub(super) struct Place {
     /// Its lane of the oracle, and what it has written in that.
     pub(super) lane: usize,
     pub(super) log: Vec<Vec<Op>>,
+    /// So many of these it gave away under an earlier id.
+    pub(super) given: u32,
     /// So many of these it has whatever its version says: a copy may have written them again, and found that nothing is left of them.
     pub(super) unnumbered: u32,
     /// The transactions that it has, as of the last check.
@@ -65,6 +67,7 @@ impl Place {
             subject: StoreSubject::on(id, schema, opens)?,
             lane,
             log: Vec::new(),
+            given: 0,
             unnumbered: 0,
             cut: Cut::default(),
             version: VersionVector::new(),
