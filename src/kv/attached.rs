@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::causal::{Pages, Transaction};
+use crate::causal::{Pages, Transaction, VersionVector};
 use crate::replication::{Answered, Applied, Compared, Fault, Joined, Listing, News, Replica, Spool, Summary, Wanted};
 
 use super::digest::Digest;
@@ -82,6 +82,10 @@ impl Replica for Attached {
 
     fn set_live(&mut self, is_live: bool) {
         self.feed.set_live(is_live);
+    }
+
+    fn hear_of(&mut self, version: &VersionVector) -> Result<(), Fault> {
+        identity::hear_of(&self.space, version).map_err(fault)
     }
 
     fn answer(&mut self, wanted: &Wanted<'_>, to: &mut Spool) -> Result<Answered, Fault> {

@@ -31,6 +31,12 @@ pub trait Replica {
     /// as given away: a replica that is a restored copy must hear of that first.
     fn set_live(&mut self, is_live: bool);
 
+    /// A peer has this version. If it has more of this replica than that has given away, this is a copy, and takes a new id.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn hear_of(&mut self, version: &VersionVector) -> Result<(), Fault>;
+
     /// Writes what this replica has and another one lacks.
     ///
     /// # Errors

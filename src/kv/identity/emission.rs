@@ -19,14 +19,9 @@ const MARKS_MAX: u64 = 1_024;
 /// A state that may leave the file, for a peer that has seen `base`. Cost: nothing, or one commit if there are own events that have
 /// never left it.
 pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<View> {
+    // If the peer asks for less than it would get, this file is a copy. Before anything leaves it.
+    hear_of(space, base)?;
     let mut view = space.counted_view()?;
-    let own = |view: &View| view.meta.me.and_then(|me| view.meta.id(me)).map_or(0, |me| base.get(me));
-    if own(&view) > view.meta.emitted && !space.file.settings.read_only {
-        // The peer asks for less than it would get: this file is a copy. Before anything leaves it.
-        let claim = |(id, seq)| Claim { id, seq, points: None };
-        drop(lock(space, || base.iter().map(claim))?);
-        view = space.counted_view()?;
-    }
     if view.meta.unsent().is_some() && space.file.settings.read_only {
         return Err(Error::Refused(
             "the store has writes that never left its file, and cannot note that they do: open it for writing to give them away",
@@ -49,6 +44,16 @@ pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<V
     let view = space.view()?;
     guard.settle(ticket)?;
     Ok(view)
+}
+
+/// A peer has this version: if it has own events above what was given away, this file is a copy, and takes a new id.
+pub(crate) fn hear_of(space: &Arc<Space>, version: &VersionVector) -> Result<()> {
+    let meta = space.counted_view()?.meta;
+    let own = meta.me.and_then(|me| meta.id(me)).map_or(0, |me| version.get(me));
+    if own > meta.emitted && !space.file.settings.read_only {
+        drop(lock(space, || version.iter().map(|(id, seq)| Claim { id, seq, points: None }))?);
+    }
+    Ok(())
 }
 
 /// Notes in a commit that everything up to and with it may leave the file.

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! up ──▶ HELLO ──▶ same version, same contents     in step
-//!                  same version, other contents    ask for all points of each history, by which the store finds out why: it is a copy, and takes
-//!                                                  a new id; or they have diverged: say so
+//!                  same version, not given away    this side is a copy: it takes a new id
+//!                  same version, other contents    ask for all points of each history, by which the store finds out why; and say so, if the other one did
+//!                                                  not turn out to be a copy
 //!                  another version                 ask; or, while pushes are under way, say what is here: who lacks it waits for it a while
 //! ```
 
@@ -106,7 +107,19 @@ impl<R: Replica> Engine<R> {
 
     /// A peer has the same version: it must have the same contents.
     fn compare_contents(&mut self, from: PeerId, space: Space, hello: &Hello) {
-        let Some(local) = self.stores.get(&space) else { return };
+        let Some(local) = self.stores.get_mut(&space) else { return };
+        if !local.summary.explains(&local.summary.version) {
+            // And what this side has never given away, too, be it the same or not: this is a copy. With a new id it has another version.
+            if let Err(fault) = local.replica.hear_of(&local.summary.version) {
+                return self.trouble(space, fault);
+            }
+            local.is_stale = true;
+            if self.refresh(space) {
+                self.moved(space, None);
+                self.say_hello(from, space, true);
+            }
+            return;
+        }
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let Some(session) = peer.sessions.get_mut(&space) else { return };
         session.has_all(&local.summary.version);
