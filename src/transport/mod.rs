@@ -34,6 +34,8 @@ pub const FRAME_BYTES_MAX: usize = (16 << 20) + 64;
 ///
 /// - Tell [`Link::up`] when there is a way to a peer, before the first frame of it, and [`Link::down`] when there is none any more.
 ///   A peer that comes back is `up` again.
+/// - Bring a node nothing of what it has said itself. Whoever has what a store has not given away yet is another copy of its file, so the store
+///   would take a new id.
 /// - Give each frame of [`Link::outgoing`] to the peer that it is for, as it is, and say [`Link::sent`] with its length once it has left
 ///   memory or was lost: the node gives out no more than [`Channel::window`] bytes, and one frame, that are not. Frames for a peer that is
 ///   not up are dropped, and nothing is said of them.
