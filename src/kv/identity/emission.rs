@@ -48,7 +48,7 @@ pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<V
 
 /// A peer has this version: if it has own events above what was given away, this file is a copy, and takes a new id.
 pub(crate) fn hear_of(space: &Arc<Space>, version: &VersionVector) -> Result<()> {
-    let meta = space.counted_view()?.meta;
+    let meta = space.meta()?;
     let own = meta.me.and_then(|me| meta.id(me)).map_or(0, |me| version.get(me));
     if own > meta.emitted && !space.file.settings.read_only {
         drop(lock(space, || version.iter().map(|(id, seq)| Claim { id, seq, points: None }))?);
