@@ -21,7 +21,7 @@ const MARKS_MAX: u64 = 1_024;
 pub(crate) fn view_to_emit(space: &Arc<Space>, base: &VersionVector) -> Result<View> {
     // If the peer asks for less than it would get, this file is a copy. Before anything leaves it.
     hear_of(space, base)?;
-    let mut view = space.counted_view()?;
+    let view = space.counted_view()?;
     if view.meta.unsent().is_some() && space.file.settings.read_only {
         return Err(Error::Refused(
             "the store has writes that never left its file, and cannot note that they do: open it for writing to give them away",
