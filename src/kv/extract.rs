@@ -38,6 +38,7 @@ pub(crate) enum PointsOf {
     /// Those that a peer of its base does not have.
     Base,
     /// All that are known.
+    #[cfg(feature = "replication")]
     All,
 }
 

@@ -42,7 +42,9 @@ use super::mutant::{self, Mutant};
 use super::options::Settings;
 use super::space::{Space, WriterGuard};
 
-pub(crate) use emission::{hear_of, mark_emitted, view_to_emit};
+#[cfg(feature = "replication")]
+pub(crate) use emission::hear_of;
+pub(crate) use emission::{mark_emitted, view_to_emit};
 pub(crate) use forks::{Claim, note_points, own_points};
 pub(crate) use points::{Point, Points};
 pub(crate) use rotate::{rotate, rotate_every_space};
