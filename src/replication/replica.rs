@@ -122,7 +122,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether somebody who has this version may be told more: not if that is how this replica finds out that it is a copy.
+    /// Whether what a version has of this replica can have come from it. If not, there is another copy of it, and this one must find out.
     pub(crate) fn explains(&self, version: &VersionVector) -> bool {
         self.replica.is_none_or(|replica| version.get(replica) <= self.given_away)
     }
