@@ -68,6 +68,7 @@
 mod both;
 mod copies;
 mod counts;
+mod cut;
 mod dice;
 #[cfg(feature = "redb")]
 mod disk;
@@ -89,6 +90,7 @@ pub use crate::laws::Rng;
 pub use both::Both;
 pub use copies::{Copies, CopyCounts, CopyFailure, CopySituation, ForkCounts};
 pub use counts::{Counts, Situation, TooRare};
+pub use cut::{At, Cut, REPLICAS_MAX};
 #[cfg(feature = "redb")]
 pub use disk::{Disk, Room, SECTOR, Syncs};
 pub use exhaustive::{Exhaustive, Explored};
@@ -99,7 +101,7 @@ pub use net::{
     ScenarioStep, SentCounts,
 };
 pub use op::Op;
-pub use oracle::{At, Cut, Oracle, REPLICAS_MAX, Reading};
+pub use oracle::{Oracle, Reading};
 pub use plan::{Plan, Step};
 pub use schema::{Cell, CellId, Kind, Schema, Scope, ScopeId};
 pub use store::{Medium, StoreSubject};

@@ -9,81 +9,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::cut::{At, Cut, REPLICAS_MAX};
 use super::op::Op;
 use super::schema::{CellId, Kind, Schema, Scope};
 use super::subject::{Observed, Sibling};
 use crate::causal::{Hlc, ReplicaId, VersionVector};
-
-/// The most replicas that one history has.
-pub const REPLICAS_MAX: usize = 8;
-
-/// A set of visible transactions: of each replica, how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Cut([u32; REPLICAS_MAX]);
-
-impl Cut {
-    /// Whether every transaction of `other` is in it.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        self.0.iter().zip(other.0).all(|(ours, theirs)| *ours >= theirs)
-    }
-
-    /// Adds the transactions of `other`.
-    pub fn join(&mut self, other: &Self) {
-        for (ours, theirs) in self.0.iter_mut().zip(other.0) {
-            *ours = (*ours).max(theirs);
-        }
-    }
-
-    /// The transactions that are in both.
-    #[must_use]
-    pub fn meet(&self, other: &Self) -> Self {
-        let mut both = *self;
-        for (ours, theirs) in both.0.iter_mut().zip(other.0) {
-            *ours = (*ours).min(theirs);
-        }
-        both
-    }
-
-    /// The cut with one more transaction.
-    #[must_use]
-    pub(super) fn with(mut self, at: At) -> Self {
-        self.0[at.replica] = self.0[at.replica].max(at.no + 1);
-        self
-    }
-
-    pub(super) fn has(&self, at: At) -> bool {
-        at.no < self.0[at.replica]
-    }
-
-    /// How many transactions of a replica are in it.
-    pub(super) const fn count(&self, replica: usize) -> u32 {
-        self.0[replica]
-    }
-
-    /// The cut with so many transactions of a replica.
-    pub(super) const fn with_count(mut self, replica: usize, count: u32) -> Self {
-        self.0[replica] = count;
-        self
-    }
-
-    /// The first transaction of a replica that is not in the cut.
-    pub(super) fn next_of(&self, replica: usize) -> At {
-        At { replica, no: self.0[replica] }
-    }
-
-    /// Whether a transaction is the first one of its replica that is not in the cut.
-    pub(super) fn is_next(&self, at: At) -> bool {
-        at.no == self.0[at.replica]
-    }
-}
-
-/// One transaction: the `no`-th of a replica, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At {
-    pub(super) replica: usize,
-    pub(super) no: u32,
-}
 
 #[derive(Debug, Clone)]
 struct Transaction {
@@ -179,13 +109,13 @@ impl Oracle {
     /// The version of a replica that has seen the cut.
     #[must_use]
     pub fn version(&self, cut: &Cut) -> VersionVector {
-        self.replicas.iter().zip(&self.logs).zip(cut.0).map(|((id, log), count)| (*id, last_of(log, count))).collect()
+        self.replicas.iter().zip(&self.logs).zip(cut.counts()).map(|((id, log), count)| (*id, last_of(log, count))).collect()
     }
 
     /// Whether `version` has the transactions of the cut: all of each, and nothing else.
     #[must_use]
     pub fn is_version(&self, version: &VersionVector, cut: &Cut) -> bool {
-        let seqs = || self.logs.iter().zip(cut.0).map(|(log, count)| last_of(log, count));
+        let seqs = || self.logs.iter().zip(cut.counts()).map(|(log, count)| last_of(log, count));
         version.len() == seqs().filter(|seq| *seq > 0).count()
             && self.replicas.iter().zip(seqs()).all(|(id, seq)| version.get(*id) == seq)
     }
@@ -443,7 +373,7 @@ mod tests {
 
     /// Records a transaction of one number; returns the cut after it.
     fn record(oracle: &mut Oracle, replica: usize, saw: &Cut, ops: &[Op], hand: &[Reading]) -> Cut {
-        let last = u64::from(saw.0[replica]) + 1;
+        let last = u64::from(saw.count(replica)) + 1;
         let at = oracle.record(replica, saw, last, ops, hand);
         oracle.cut_of(at).1
     }

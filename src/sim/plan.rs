@@ -2,8 +2,8 @@
 
 use core::fmt;
 
+use super::cut::{At, Cut, REPLICAS_MAX};
 use super::op::{Generator, Op};
-use super::oracle::{At, Cut, REPLICAS_MAX};
 use super::schema::{CellId, Schema};
 use crate::causal::ReplicaId;
 use crate::laws::Rng;

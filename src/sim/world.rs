@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::counts::{Counts, Situation};
+use super::cut::{At, Cut};
 use super::op::Op;
-use super::oracle::{At, Cut, Oracle, Reading};
+use super::oracle::{Oracle, Reading};
 use super::plan::{EPOCH_MS, Plan, Step};
 use super::schema::{CellId, Kind, Schema};
 use super::subject::{Applied, Fault, Merged, Observed, Subject};

@@ -5,7 +5,7 @@ use super::counts::CopySituation;
 use super::place::{Branch, Checked, Image, Logged, Place, expect, say};
 use super::world::World;
 use crate::sim::Rng;
-use crate::sim::oracle::{Cut, REPLICAS_MAX};
+use crate::sim::cut::{Cut, REPLICAS_MAX};
 use crate::sim::subject::Subject;
 
 const IMAGES_MAX: usize = 3;

@@ -4,9 +4,9 @@ use std::fmt::Debug;
 
 use crate::causal::{Hlc, ReplicaId, VersionVector};
 use crate::kv::{self, Delta, Pushed, Seen, Store};
+use crate::sim::cut::{At, Cut};
 use crate::sim::dice::Dice;
 use crate::sim::op::Op;
-use crate::sim::oracle::{At, Cut};
 use crate::sim::schema::CellId;
 use crate::sim::store::{Medium, StoreSubject};
 use crate::sim::subject::Fault;

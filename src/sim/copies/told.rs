@@ -6,8 +6,8 @@ use super::place::{Branch, Checked, Logged, Place, expect, say};
 use super::world::World;
 use crate::causal::VersionVector;
 use crate::kv::StoreEvent;
+use crate::sim::cut::At;
 use crate::sim::op::Op;
-use crate::sim::oracle::At;
 use crate::sim::subject::Subject;
 
 impl World<'_> {

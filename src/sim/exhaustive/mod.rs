@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::cut::REPLICAS_MAX;
 use super::history::{Failure, Runner};
 use super::op::Op;
-use super::oracle::REPLICAS_MAX;
 use super::plan::{EPOCH_MS, Plan, Step};
 use super::schema::{CellId, Schema};
 use super::subject::Subject;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::kv::StoreEvent;
+use crate::sim::cut::{At, Cut, REPLICAS_MAX};
 use crate::sim::op::Op;
-use crate::sim::oracle::{At, Cut, REPLICAS_MAX};
 use crate::sim::subject::Subject;
 use crate::storage::Memory;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::causal::{ReplicaId, VersionVector};
-use crate::sim::oracle::{At, Cut};
+use crate::sim::cut::{At, Cut};
 
 /// What was done under one id, in the order of its numbers. That of a copy begins as that of its original.
 #[derive(Debug, Clone, Default)]

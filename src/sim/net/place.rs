@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use crate::causal::{ReplicaId, VersionVector};
 use crate::kv::{self, Store};
+use crate::sim::cut::Cut;
 use crate::sim::dice::Dice;
 use crate::sim::op::Op;
-use crate::sim::oracle::Cut;
 use crate::sim::schema::Schema;
 use crate::sim::store::{Medium, StoreSubject};
 use crate::sim::subject::Fault;

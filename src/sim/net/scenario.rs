@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::laws::Rng;
 use crate::replication::Config;
-use crate::sim::oracle::REPLICAS_MAX;
+use crate::sim::cut::REPLICAS_MAX;
 use crate::sim::schema::Schema;
 
 use super::cluster::{ClusterFailure, run};
