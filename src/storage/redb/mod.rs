@@ -15,26 +15,28 @@
 
 mod open;
 mod sealed;
+mod tables;
 mod upkeep;
+mod view;
 
-use core::ops::{Bound, RangeInclusive};
-use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::{fmt, iter};
 
 use ::redb::{
-    AccessGuard, Database, Durability, Key, Range, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    StorageBackend, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
+    Database, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, TransactionError,
+    WriteTransaction,
 };
 use bytes::Bytes;
 use parking_lot::RwLock;
 
 pub use self::open::{OpenError, RedbOptions};
 use self::sealed::FirstFailure;
-use super::range::nothing_between;
+use self::tables::Tables;
+use self::view::View;
 use super::{Backend, Entries, KeyRange, LogId, Read, Rows, TableId, Usage, Write};
 
 /// A backend in one redb file. Only one process, and one `Redb` in it, can have a file open.
@@ -235,216 +237,6 @@ impl Read for Snapshot {
     fn entries(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'_>> {
         self.view.entries(log, numbers)
     }
-}
-
-/// The key of a row in redb.
-type RowKey = &'static [u8];
-/// The key of a log entry in redb: lane and number. Big-endian, for redb orders arrays by their bytes.
-type EntryKey = &'static [u8; ENTRY_KEY_LEN];
-const ENTRY_KEY_LEN: usize = 12;
-
-/// A read transaction, and the tables that somebody asked for.
-struct View {
-    rows: Opened<RowKey>,
-    logs: Opened<EntryKey>,
-    transaction: ReadTransaction,
-}
-
-/// Tables by number; `None` for one that was never written.
-type Opened<K> = RwLock<BTreeMap<u32, Option<ReadOnlyTable<K, &'static [u8]>>>>;
-
-impl View {
-    fn new(transaction: ReadTransaction) -> Self {
-        Self { rows: Opened::default(), logs: Opened::default(), transaction }
-    }
-
-    fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.with(&self.rows, table.0, rows_name, |rows| Ok(rows.get(key)?.map(to_bytes)))?;
-        Ok(value.flatten())
-    }
-
-    fn range<'a>(&self, table: TableId, range: KeyRange<'_>) -> io::Result<Rows<'a>> {
-        if nothing_between(range) {
-            return Ok(Box::new(iter::empty()));
-        }
-        let rows = self.with(&self.rows, table.0, rows_name, |rows| rows.range::<&[u8]>(range))?;
-        let to_key = |key: AccessGuard<'_, RowKey>| Bytes::copy_from_slice(key.value());
-        Ok(Box::new(Items { range: rows, to_key }))
-    }
-
-    fn at(&self, log: LogId, number: u64) -> io::Result<Option<Bytes>> {
-        let key = entry_key(log.lane, number);
-        let value = self.with(&self.logs, log.table, log_name, |entries| Ok(entries.get(&key)?.map(to_bytes)))?;
-        Ok(value.flatten())
-    }
-
-    fn entries<'a>(&self, log: LogId, numbers: RangeInclusive<u64>) -> io::Result<Entries<'a>> {
-        if numbers.is_empty() {
-            return Ok(Box::new(iter::empty()));
-        }
-        let first = entry_key(log.lane, *numbers.start());
-        let last = entry_key(log.lane, *numbers.end());
-        let range = (Bound::Included(&first), Bound::Included(&last));
-        let entries = self.with(&self.logs, log.table, log_name, |entries| entries.range::<&[u8; ENTRY_KEY_LEN]>(range))?;
-        let to_key = |key: AccessGuard<'_, EntryKey>| number_of(key.value());
-        Ok(Box::new(Items { range: entries, to_key }))
-    }
-
-    /// Reads a table, which is opened once. `None`: it was never written.
-    fn with<K: Key, T>(
-        &self,
-        opened: &Opened<K>,
-        number: u32,
-        name: fn(u32) -> String,
-        read: impl FnOnce(&ReadOnlyTable<K, &'static [u8]>) -> Result<T, StorageError>,
-    ) -> io::Result<Option<T>> {
-        if let Some(table) = opened.read().get(&number) {
-            let Some(table) = table else { return Ok(None) };
-            return caught(|| read(table)).map(Some).map_err(to_io);
-        }
-        let name = name(number);
-        let definition = TableDefinition::new(&name);
-        let table = match caught(|| self.transaction.open_table(definition)) {
-            Ok(table) => Some(table),
-            Err(TableError::TableDoesNotExist(_)) => None,
-            Err(error) => return Err(to_io(error)),
-        };
-        let mut opened = opened.write();
-        let Some(table) = opened.entry(number).or_insert(table) else {
-            return Ok(None);
-        };
-        caught(|| read(table)).map(Some).map_err(to_io)
-    }
-}
-
-/// A range of a table, in shared bytes. It holds its transaction, and ends at the first error.
-struct Items<K: Key + 'static, F> {
-    range: Option<Range<'static, K, &'static [u8]>>,
-    to_key: F,
-}
-
-type Row<K> = (AccessGuard<'static, K>, AccessGuard<'static, &'static [u8]>);
-
-impl<K: Key, F> Items<K, F> {
-    fn take<T>(
-        &mut self,
-        step: impl FnOnce(&mut Range<'static, K, &'static [u8]>) -> Option<Result<Row<K>, StorageError>>,
-    ) -> Option<io::Result<(T, Bytes)>>
-    where
-        F: Fn(AccessGuard<'static, K>) -> T,
-    {
-        let range = self.range.as_mut()?;
-        let to_key = &self.to_key;
-        let item = caught::<_, StorageError>(|| {
-            let Some(row) = step(range) else {
-                return Ok(None);
-            };
-            let (key, value) = row?;
-            Ok(Some((to_key(key), to_bytes(value))))
-        });
-        if item.is_err() {
-            self.range = None;
-        }
-        item.map_err(to_io).transpose()
-    }
-}
-
-impl<K: Key, F: Fn(AccessGuard<'static, K>) -> T, T> Iterator for Items<K, F> {
-    type Item = io::Result<(T, Bytes)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.take(Range::next)
-    }
-}
-
-impl<K: Key, F: Fn(AccessGuard<'static, K>) -> T, T> DoubleEndedIterator for Items<K, F> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.take(Range::next_back)
-    }
-}
-
-/// The tables that a commit has opened so far.
-struct Tables<'a> {
-    transaction: &'a WriteTransaction,
-    rows: BTreeMap<u32, Table<'a, RowKey, &'static [u8]>>,
-    logs: BTreeMap<u32, Table<'a, EntryKey, &'static [u8]>>,
-}
-
-impl<'a> Tables<'a> {
-    fn of(transaction: &'a WriteTransaction) -> Self {
-        Self { transaction, rows: BTreeMap::new(), logs: BTreeMap::new() }
-    }
-
-    fn apply_all(&mut self, writes: &mut dyn Iterator<Item = io::Result<Write>>, shared: &Shared) -> io::Result<()> {
-        for write in writes {
-            let write = write?;
-            // Each by itself: a panic of whoever makes the writes is not redb's.
-            caught(|| self.apply(write)).map_err(|error| shared.to_io(error))?;
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, write: Write) -> Result<(), ::redb::Error> {
-        match write {
-            Write::Put { table, key, value } => {
-                let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
-                rows.insert(&*key, &*value)?;
-            }
-            Write::Remove { table, key } => {
-                let rows = open(self.transaction, &mut self.rows, table.0, rows_name)?;
-                rows.remove(&*key)?;
-            }
-            Write::Append { log, number, value } => {
-                let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
-                entries.insert(&entry_key(log.lane, number), &*value)?;
-            }
-            Write::Erase { log, number } => {
-                let entries = open(self.transaction, &mut self.logs, log.table, log_name)?;
-                entries.remove(&entry_key(log.lane, number))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn open<'t, 'a, K: Key>(
-    transaction: &'a WriteTransaction,
-    opened: &'t mut BTreeMap<u32, Table<'a, K, &'static [u8]>>,
-    number: u32,
-    name: fn(u32) -> String,
-) -> Result<&'t mut Table<'a, K, &'static [u8]>, TableError> {
-    use std::collections::btree_map::Entry;
-    match opened.entry(number) {
-        Entry::Occupied(table) => Ok(table.into_mut()),
-        Entry::Vacant(place) => {
-            let table = transaction.open_table(TableDefinition::new(&name(number)))?;
-            Ok(place.insert(table))
-        }
-    }
-}
-
-fn rows_name(number: u32) -> String {
-    format!("rows-{number}")
-}
-
-fn log_name(number: u32) -> String {
-    format!("log-{number}")
-}
-
-fn entry_key(lane: u32, number: u64) -> [u8; ENTRY_KEY_LEN] {
-    // 96 bits in big-endian order: the lane above the number.
-    let both = u128::from(lane) << 64 | u128::from(number);
-    let [_, _, _, _, key @ ..] = both.to_be_bytes();
-    key
-}
-
-fn number_of(key: &[u8; ENTRY_KEY_LEN]) -> u64 {
-    let [_, _, _, _, number @ ..] = *key;
-    u64::from_be_bytes(number)
-}
-
-fn to_bytes(value: AccessGuard<'_, &'static [u8]>) -> Bytes {
-    Bytes::copy_from_slice(value.value())
 }
 
 /// Calls into redb. It trusts the pages of a file that was closed well, and panics on one that was damaged since: here that

@@ -6,6 +6,9 @@ use std::{fs, thread};
 use ::redb::backends::InMemoryBackend;
 use parking_lot::{Condvar, Mutex};
 
+use std::ops::Bound;
+
+use super::tables::{entry_key, number_of};
 use super::*;
 use crate::storage::{conformance, conformance_durable};
 
