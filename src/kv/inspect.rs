@@ -12,10 +12,11 @@ use super::dynamic::Dynamic;
 use super::error::{Error, Result};
 use super::kinds::counter::{self, Part, Reset};
 use super::kinds::{decode_value, register, undecodable};
-use super::path::{Leaf, Parsed, RESET, RowPath, key_of};
+use super::path::{Leaf, Parsed, RESET, key_of};
 use super::place::Place;
 use super::place::sealed::Reads;
 use super::row::{Entry, LocalDot, Row};
+use super::row_path::RowPath;
 use super::scan::dynamic_key;
 
 /// Every entry under a key, of every kind, in the order of paths. It prints as a table.

@@ -34,7 +34,7 @@ use super::digest::Digest;
 use super::error::{Error, Result};
 use super::identity::{self, StoreEvent};
 use super::meta::Meta;
-use super::path::RowPath;
+use super::row_path::RowPath;
 use super::space::Space;
 use super::stage::Stage;
 use doubles::{read_to_end, refuse_doubles};

@@ -17,6 +17,7 @@ mod hello;
 mod push;
 mod send;
 mod session;
+mod status;
 mod timers;
 mod waiting;
 
@@ -24,10 +25,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use crate::causal::{ReplicaId, VersionVector};
+use crate::causal::ReplicaId;
 
 use super::config::{Config, Moment};
-use super::io::{Event, Input, Output, PeerId, PeerStatus, Space};
+use super::io::{Event, Input, Output, PeerId, Space};
 use super::message::{ByeCode, Have, Message};
 use super::replica::{Fault, Replica, Summary};
 
@@ -275,39 +276,6 @@ impl<R: Replica> Engine<R> {
         }
     }
 
-    /// How each peer stands with each store.
-    pub fn status(&self) -> impl Iterator<Item = PeerStatus> + '_ {
-        self.peers.iter().flat_map(|(id, peer)| {
-            peer.sessions.iter().map(|(space, session)| {
-                let here = self.stores.get(space).map(|local| &local.summary.version);
-                PeerStatus {
-                    peer: *id,
-                    space: *space,
-                    is_met: session.is_met,
-                    replica: session.replica,
-                    declines: session.unwanted.len(),
-                    lacks: here.map_or(0, |here| missing(&session.theirs, here)),
-                    is_ahead: here.map_or(0, |here| missing(here, &session.theirs)),
-                    last_heard: peer.last_heard,
-                    sent: peer.sent,
-                    received: peer.received,
-                }
-            })
-        })
-    }
-
-    /// Which peers are known to have everything up to a version.
-    pub fn peers_with(&self, space: Space, version: &VersionVector) -> Vec<PeerId> {
-        let has = |peer: &Peer| peer.sessions.get(&space).is_some_and(|session| session.theirs.covers(version));
-        self.peers.iter().filter(|(_id, peer)| has(peer)).map(|(id, _peer)| *id).collect()
-    }
-
-    /// The version of a store, as far as it was told of.
-    #[must_use]
-    pub fn version(&self, space: Space) -> Option<&VersionVector> {
-        self.stores.get(&space).map(|local| &local.summary.version)
-    }
-
     fn received(&mut self, from: PeerId, frame: &[u8]) {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(&from) else { return };
@@ -459,11 +427,6 @@ impl<R: Replica> Engine<R> {
         }
         self.timers.set_by(Timer::Repair(space), self.now);
     }
-}
-
-/// How many events of `of` are not in `version`.
-fn missing(version: &VersionVector, of: &VersionVector) -> u64 {
-    of.iter().map(|(id, seq)| seq.saturating_sub(version.get(id))).fold(0, u64::saturating_add)
 }
 
 impl<R> fmt::Debug for Engine<R> {
