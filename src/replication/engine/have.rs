@@ -67,4 +67,19 @@ impl<R: Replica> Engine<R> {
             self.repair_at(space, at);
         }
     }
+
+    /// The store has something new that was not pushed: others must ask for it.
+    pub(super) fn moved(&mut self, space: Space, from: Option<PeerId>) {
+        let (now, jitter) = (self.now, self.config.have_after / 8);
+        let mut at = Vec::new();
+        for (id, peer) in &mut self.peers {
+            let Some(session) = peer.sessions.get_mut(&space) else { continue };
+            let is_other = Some(*id) != from;
+            session.is_to_pull |= is_other;
+            at.push((*id, now + if is_other { jitter } else { self.config.have_after }));
+        }
+        for (peer, at) in at {
+            self.timers.set_by(Timer::Have(peer, space), at);
+        }
+    }
 }

@@ -3,18 +3,23 @@
 //! | file | what |
 //! |---|---|
 //! | `hello` | how peers stand, compared now and then |
-//! | `ask` | what is missing here: who is asked for it, and what comes of that |
+//! | `ask` | what is missing here: who is asked for it |
+//! | `receive` | what comes of that: the pieces of an answer, and what is learnt from it |
+//! | `late` | answers that do not come |
 //! | `answer` | what is missing there |
 //! | `push` | transactions on their way, early ones, and the tree that they go along |
 //! | `have` | telling peers what is here |
 //! | `send` | whose turn it is to be sent something |
 //! | `session`, `waiting`, `timers` | what is remembered |
+//! | `status` | what is told of it |
 
 mod answer;
 mod ask;
 mod have;
 mod hello;
+mod late;
 mod push;
+mod receive;
 mod send;
 mod session;
 mod status;
@@ -33,7 +38,7 @@ use super::message::{ByeCode, Have, Message};
 use super::replica::{Fault, Replica, Summary};
 
 use answer::Kept;
-use ask::Partial;
+use late::Partial;
 use send::Bucket;
 use session::{Peer, Session};
 use timers::Timers;
