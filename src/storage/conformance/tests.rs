@@ -5,6 +5,7 @@
 use core::ops::RangeInclusive;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
 use super::super::{Entries, KeyRange, Memory, Rows};
 use super::*;
