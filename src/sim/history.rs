@@ -2,11 +2,11 @@
 
 use core::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::counts::Counts;
 use super::plan::{Name, Plan};
 use super::schema::Schema;
+use super::seeds::Seeds;
 use super::subject::Subject;
 use super::world::{self, Mismatch};
 use crate::causal::ReplicaId;
@@ -24,9 +24,7 @@ use crate::causal::ReplicaId;
 #[derive(Debug, Clone)]
 pub struct Runner {
     schema: Arc<Schema>,
-    seed: u64,
-    histories: u64,
-    threads: usize,
+    seeds: Seeds,
     shrinks: bool,
 }
 
@@ -34,27 +32,27 @@ impl Runner {
     /// One history, of seed 0, on one thread.
     #[must_use]
     pub fn new(schema: &Arc<Schema>) -> Self {
-        Self { schema: Arc::clone(schema), seed: 0, histories: 1, threads: 1, shrinks: true }
+        Self { schema: Arc::clone(schema), seeds: Seeds::ONE, shrinks: true }
     }
 
     /// The seed of the first history; the others have the following ones.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seeds.first = seed;
         self
     }
 
     /// How many histories.
     #[must_use]
     pub const fn histories(mut self, histories: u64) -> Self {
-        self.histories = histories;
+        self.seeds.count = histories;
         self
     }
 
     /// On how many threads.
     #[must_use]
     pub const fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.seeds.threads = threads;
         self
     }
 
@@ -73,42 +71,7 @@ impl Runner {
     /// # Panics
     /// The schema has no cell.
     pub fn run<S: Subject>(&self, make: impl Fn(ReplicaId) -> S + Sync) -> Result<Counts, Box<Failure>> {
-        let threads = self.threads.max(1) as u64;
-        let failed = AtomicBool::new(false);
-        let run_lane = |lane: u64| {
-            let mut counts = Counts::default();
-            for no in (lane..self.histories).step_by(usize::try_from(threads).unwrap_or(usize::MAX)) {
-                if failed.load(Ordering::Relaxed) {
-                    break;
-                }
-                match self.run_seed(self.seed.wrapping_add(no), &make) {
-                    Ok(history) => counts.add(&history),
-                    Err(failure) => {
-                        failed.store(true, Ordering::Relaxed);
-                        return Err(failure);
-                    }
-                }
-            }
-            Ok(counts)
-        };
-        let lanes: Vec<_> = if threads == 1 {
-            vec![run_lane(0)]
-        } else {
-            std::thread::scope(|scope| {
-                let lanes: Vec<_> = (0..threads).map(|lane| scope.spawn(move || run_lane(lane))).collect();
-                lanes.into_iter().map(|lane| lane.join().expect("panics of a history are caught")).collect()
-            })
-        };
-        let mut counts = Counts::default();
-        let mut first: Option<Box<Failure>> = None;
-        for lane in lanes {
-            match lane {
-                Ok(lane) => counts.add(&lane),
-                Err(failure) if first.as_ref().is_none_or(|first| failure.seed < first.seed) => first = Some(failure),
-                Err(_) => {}
-            }
-        }
-        first.map_or(Ok(counts), Err)
+        self.seeds.run(|seed| self.run_seed(seed, &make), |all, history| all.add(&history))
     }
 
     fn run_seed<S: Subject>(&self, seed: u64, make: &impl Fn(ReplicaId) -> S) -> Result<Counts, Box<Failure>> {

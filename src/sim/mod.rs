@@ -82,6 +82,7 @@ mod op;
 mod oracle;
 mod plan;
 mod schema;
+mod seeds;
 mod store;
 mod subject;
 mod world;

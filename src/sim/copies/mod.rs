@@ -24,10 +24,10 @@ mod world;
 use core::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::schema::{Kind, Schema};
 use crate::laws::Rng;
+use crate::sim::seeds::Seeds;
 use forks::Forks;
 use world::World;
 
@@ -45,9 +45,7 @@ pub use forks::ForkCounts;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Copies {
-    seed: u64,
-    runs: u64,
-    threads: usize,
+    seeds: Seeds,
     shrinks: bool,
 }
 
@@ -61,27 +59,27 @@ impl Copies {
     /// One run, of seed 0, on one thread.
     #[must_use]
     pub const fn new() -> Self {
-        Self { seed: 0, runs: 1, threads: 1, shrinks: true }
+        Self { seeds: Seeds::ONE, shrinks: true }
     }
 
     /// The seed of the first run; the others have the following ones.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seeds.first = seed;
         self
     }
 
     /// How many runs.
     #[must_use]
     pub const fn runs(mut self, runs: u64) -> Self {
-        self.runs = runs;
+        self.seeds.count = runs;
         self
     }
 
     /// On how many threads.
     #[must_use]
     pub const fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.seeds.threads = threads;
         self
     }
 
@@ -100,7 +98,7 @@ impl Copies {
     /// # Panics
     /// A thread cannot be started.
     pub fn run(&self) -> Result<CopyCounts, CopyFailure> {
-        self.all(|seed| self.run_seed(seed), CopyCounts::add)
+        self.seeds.run(|seed| self.run_seed(seed), |all, run| all.add(&run))
     }
 
     /// Runs histories in which an original and its copy may both give away what they wrote before either knows of the other. Nothing
@@ -126,52 +124,7 @@ impl Copies {
             });
             done.map_err(|(is_panic, what)| CopyFailure { seed: 0, is_panic, what, trace: forks.trace })
         };
-        self.all(|seed| self.shrunk(seed, run), ForkCounts::add)
-    }
-
-    /// Runs every seed, and adds up.
-    fn all<T: Default + Send>(
-        &self,
-        run_seed: impl Fn(u64) -> Result<T, CopyFailure> + Sync,
-        add: impl Fn(&mut T, &T) + Sync,
-    ) -> Result<T, CopyFailure> {
-        let failed = AtomicBool::new(false);
-        let threads = self.threads.max(1) as u64;
-        let run_lane = |lane: u64| {
-            let mut counts = T::default();
-            for no in (lane..self.runs).step_by(usize::try_from(threads).unwrap_or(usize::MAX)) {
-                if failed.load(Ordering::Relaxed) {
-                    break;
-                }
-                match run_seed(self.seed.wrapping_add(no)) {
-                    Ok(run) => add(&mut counts, &run),
-                    Err(failure) => {
-                        failed.store(true, Ordering::Relaxed);
-                        return Err(failure);
-                    }
-                }
-            }
-            Ok(counts)
-        };
-        let lanes: Vec<_> = if threads == 1 {
-            vec![run_lane(0)]
-        } else {
-            let run_lane = &run_lane;
-            std::thread::scope(|scope| {
-                let lanes: Vec<_> = (0..threads).map(|lane| scope.spawn(move || run_lane(lane))).collect();
-                lanes.into_iter().map(|lane| lane.join().expect("panics of a run are caught")).collect()
-            })
-        };
-        let mut counts = T::default();
-        let mut first: Option<CopyFailure> = None;
-        for lane in lanes {
-            match lane {
-                Ok(lane) => add(&mut counts, &lane),
-                Err(failure) if first.as_ref().is_none_or(|first| failure.seed < first.seed) => first = Some(failure),
-                Err(_) => {}
-            }
-        }
-        first.map_or(Ok(counts), Err)
+        self.seeds.run(|seed| self.shrunk(seed, run), |all, run| all.add(&run))
     }
 
     fn run_seed(&self, seed: u64) -> Result<CopyCounts, CopyFailure> {

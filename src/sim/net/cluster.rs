@@ -3,9 +3,9 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sim::schema::Schema;
+use crate::sim::seeds::Seeds;
 
 use super::counts::NetCounts;
 use super::scenario::Scenario;
@@ -27,36 +27,34 @@ use super::world::World;
 #[derive(Debug, Clone)]
 pub struct Cluster {
     schema: Arc<Schema>,
-    seed: u64,
-    runs: u64,
-    threads: usize,
+    seeds: Seeds,
 }
 
 impl Cluster {
     /// One run, of seed 0.
     #[must_use]
     pub fn new(schema: &Arc<Schema>) -> Self {
-        Self { schema: Arc::clone(schema), seed: 0, runs: 1, threads: 1 }
+        Self { schema: Arc::clone(schema), seeds: Seeds::ONE }
     }
 
     /// The seed of the first run; the others have the following ones.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seeds.first = seed;
         self
     }
 
     /// How many runs.
     #[must_use]
     pub const fn runs(mut self, runs: u64) -> Self {
-        self.runs = runs;
+        self.seeds.count = runs;
         self
     }
 
     /// On how many threads.
     #[must_use]
     pub const fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.seeds.threads = threads;
         self
     }
 
@@ -68,35 +66,7 @@ impl Cluster {
     /// # Panics
     /// The schema has no cell.
     pub fn run(&self) -> Result<NetCounts, Box<ClusterFailure>> {
-        let failed = AtomicBool::new(false);
-        let lane = |lane: usize| {
-            let mut counts = NetCounts::default();
-            let mut runs = (lane as u64..self.runs).step_by(self.threads.max(1));
-            while !failed.load(Ordering::Relaxed)
-                && let Some(run) = runs.next()
-            {
-                counts +=
-                    self.run_one(self.seed.wrapping_add(run)).inspect_err(|_failure| failed.store(true, Ordering::Relaxed))?;
-            }
-            Ok(counts)
-        };
-        if self.threads <= 1 {
-            return lane(0);
-        }
-        let lanes: Vec<Result<NetCounts, Box<ClusterFailure>>> = std::thread::scope(|scope| {
-            let lanes: Vec<_> = (0..self.threads).map(|number| scope.spawn(move || lane(number))).collect();
-            lanes.into_iter().map(|lane| lane.join().expect("panics of a cluster are caught")).collect()
-        });
-        let mut counts = NetCounts::default();
-        let mut first: Option<Box<ClusterFailure>> = None;
-        for lane in lanes {
-            match lane {
-                Ok(lane) => counts += lane,
-                Err(failure) if first.as_ref().is_none_or(|first| failure.seed < first.seed) => first = Some(failure),
-                Err(_later) => {}
-            }
-        }
-        first.map_or(Ok(counts), Err)
+        self.seeds.run(|seed| self.run_one(seed), |all, run| *all += run)
     }
 
     fn run_one(&self, seed: u64) -> Result<NetCounts, Box<ClusterFailure>> {
@@ -106,7 +76,7 @@ impl Cluster {
     /// Runs one, and returns what stands for everything that happened in it.
     #[cfg(test)]
     pub(super) fn trace(&self) -> u64 {
-        let scenario = Scenario::draw(self.seed);
+        let scenario = Scenario::draw(self.seeds.first);
         let mut world = World::new(&self.schema, &scenario);
         world.run().expect("the run of this seed passes");
         world.network.trace()
