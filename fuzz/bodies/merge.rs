@@ -18,7 +18,8 @@ pub(super) fn run(bytes: &[u8]) {
     write_frame(&mut framed, 0, kind % 4, &[&space[..], payload].concat());
     let merged = store.merge(&framed).is_ok_and(|merged| merged.changed);
     let applied = store.apply(&framed).is_ok();
-    if !merged && !applied {
+    // What is refused may have told the store that it is a copy: then it has a new id.
+    if !merged && !applied && store.take_events().is_empty() {
         assert_eq!(store.digest().unwrap(), digest);
     }
     store.check().unwrap();
