@@ -129,6 +129,25 @@ fn payloads_of_nonsense_are_typed_errors_with_their_key_and_stop_no_scan() {
 }
 
 #[test]
+fn a_part_of_ones_own_that_cannot_be_read_is_told_to_who_adds_and_can_be_deleted() {
+    for key in ["part", "reset"] {
+        let store = replica(9);
+        store.counter(key).add(5).unwrap();
+        let row = if key == "part" { part_of(key, 9) } else { reset_of(key, 9) };
+        assert!(attack(&store, &writes(&[(row, vec![0xff; 11])])).unwrap());
+        for _again in 0..2 {
+            let error = store.counter(key).add(1).unwrap_err();
+            assert!(matches!(error, Error::Decode { .. }) && error.to_string().contains(key), "{error:?}");
+        }
+        goes_on(&store);
+        assert!(store.delete(key).unwrap());
+        store.counter(key).add(1).unwrap();
+        assert_eq!(store.counter(key).get().unwrap(), 1);
+        goes_on(&store);
+    }
+}
+
+#[test]
 fn a_counter_with_numbers_at_the_end_of_their_range_reads_and_refuses_to_overflow() {
     let store = replica(9);
     let ends = [i64::MIN, -1, 0, i64::MAX];
