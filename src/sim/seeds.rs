@@ -59,6 +59,8 @@ impl Seeds {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     #[test]
@@ -73,12 +75,19 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_of_a_thread_ends_it_and_the_lowest_is_told() {
+    fn a_failure_ends_every_thread_and_the_lowest_is_told() {
         for threads in [1, 2, 4] {
             let seeds = Seeds { first: 5, count: 1_000_000_000_000, threads };
-            let run = |seed: u64| if seed < 8 { Ok(1_u64) } else { Err(seed) };
-            let failure = seeds.run(run, |all, one| *all += one).unwrap_err();
-            assert!((8..8 + threads as u64).contains(&failure), "{threads} threads: {failure}");
+            // One fails: the others would go on for ever.
+            let run = |seed: u64| if seed == 8 { Err(seed) } else { Ok(()) };
+            assert_eq!(seeds.run(run, |(), ()| ()), Err(8), "{threads} threads");
+            // All fail, none before another one has begun.
+            let begun = Barrier::new(threads);
+            let fail = |seed: u64| {
+                begun.wait();
+                Err::<(), _>(seed)
+            };
+            assert_eq!(seeds.run(fail, |(), ()| ()), Err(5), "{threads} threads");
         }
     }
 }
