@@ -6,8 +6,8 @@
 //!   Register Counter Flag Set …      kinds/       how a kind writes its rows and reads them
 //!        │  rows
 //!   Overlay                          overlay.rs   a transaction over the committed state
-//!        │                                        ┌── merge.rs    a delta from a peer
-//!        ▼                                        ├── push.rs     a transaction from a peer
+//!        │                                        ┌── merge/      a delta from a peer
+//!        ▼                                        ├── push/       a transaction from a peer
 //!   Commit  ◀─────────────────────────────────────┴── retention.rs
 //!        │  writes                   commit.rs    what every commit keeps true
 //!   Space ─▶ Backend                 space.rs     the writer lock, what readers see
